@@ -1,0 +1,81 @@
+# rust-farm's commands. What they fetch or build stays in target/, build/, .tools/, .farm/ and out/.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Tests leave no caches beside the sources.
+export PYTHONDONTWRITEBYTECODE := 1
+
+PYTHON_TOOLS := .tools/python
+PYTHON_SCRIPTS := examples/*.py
+
+heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+.PHONY: demo
+demo: nats ## Run two example farms on this machine; pictures go to out/ (IMAGES=folder for your own)
+	$(call heading,farm: the command line)
+	cargo build --release --locked -p farm-cli
+	@python3 examples/demo.py $(if $(IMAGES),--images "$(IMAGES)")
+
+.PHONY: test
+test: check nats faas-cli ## Check and test everything, against real servers
+	$(call heading,Rust: tests against real servers)
+	cargo test --locked --workspace
+	$(call heading,Python: tests)
+	$(PYTHON_TOOLS)/bin/pytest
+
+.PHONY: check
+check: python-tools ## The quick part of test: formatting, lints, types, documentation
+	$(call heading,formatting)
+	cargo fmt --all --check
+	rustfmt --check --edition 2024 template/rust-farm/function/src/main.rs
+	$(PYTHON_TOOLS)/bin/ruff format --check $(PYTHON_SCRIPTS)
+	$(call heading,Python: lints and types)
+	$(PYTHON_TOOLS)/bin/ruff check $(PYTHON_SCRIPTS)
+	$(PYTHON_TOOLS)/bin/mypy $(PYTHON_SCRIPTS)
+	$(call heading,Rust: lints)
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(call heading,Rust: documentation)
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+.PHONY: fmt
+fmt: python-tools ## Format all sources
+	cargo fmt --all
+	$(PYTHON_TOOLS)/bin/ruff format $(PYTHON_SCRIPTS)
+	$(PYTHON_TOOLS)/bin/ruff check --fix $(PYTHON_SCRIPTS)
+
+.PHONY: deny
+deny: ## Check licences and origins of all dependencies (builds cargo-deny once)
+	@tools/cargo-deny.sh
+	.tools/cargo-deny/bin/cargo-deny --locked check licenses bans sources
+
+.PHONY: tools
+tools: nats faas-cli python-tools ## Fetch what demo and test need into .tools/
+
+.PHONY: nats
+nats:
+	@tools/nats-server.sh
+
+.PHONY: faas-cli
+faas-cli:
+	@tools/faas-cli.sh
+
+.PHONY: python-tools
+python-tools: $(PYTHON_TOOLS)/.complete
+
+$(PYTHON_TOOLS)/.complete: tools/python-requirements.txt
+	@tools/venv.sh $(PYTHON_TOOLS) $<
+	@touch $@
+
+.PHONY: install
+install: nats ## Put the farm command on the PATH (cargo install)
+	cargo install --locked --path farm-cli
+
+.PHONY: clean
+clean: ## Remove everything that was built or fetched
+	rm -rf target build .tools out

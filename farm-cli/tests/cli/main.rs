@@ -1,0 +1,11 @@
+//! The `farm` program against an HTTP server that keeps to `farm_core::http`, on a real socket.
+#![allow(clippy::unwrap_used)]
+
+mod cargo;
+mod dead;
+mod load;
+mod program;
+mod results;
+mod server;
+mod status;
+mod submit;

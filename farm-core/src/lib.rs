@@ -1,0 +1,19 @@
+//! The words that cross a process in rust-farm.
+//!
+//! A type lives here only if two processes, or two crates that may not know each other,
+//! exchange it: [names](FarmName), the NATS [topology], the [envelope] around a task and its
+//! result, the [HTTP bodies](http) of a farm function, and the [OpenFaaS gateway](gateway) API.
+//!
+//! No async, no I/O and no clock: time is always an argument.
+
+pub mod envelope;
+pub mod gateway;
+pub mod http;
+pub mod job;
+mod name;
+pub mod quantity;
+mod role;
+pub mod topology;
+
+pub use name::{FarmName, InvalidName, JobId, TaskId, TaskKey};
+pub use role::{InvalidRole, Role, Roles};

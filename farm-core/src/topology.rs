@@ -1,0 +1,179 @@
+//! Where things are on NATS: every stream, subject, bucket and key of a farm is named here, once.
+//!
+//! | what | name | holds |
+//! |---|---|---|
+//! | stream | `farm-<F>-tasks` | tasks nobody has finished (work queue) |
+//! | stream | `farm-<F>-results` | one outcome per task, for `FARM_RESULT_TTL` |
+//! | stream | `farm-<F>-dead` | dead letters, until replayed or purged |
+//! | key-value bucket | `farm-<F>-jobs` | what each job is, how far it is |
+//! | key-value bucket | `farm-<F>-lease` | which collector leads |
+//! | object store | `farm-<F>-summaries` | what the collector folded, per job |
+
+use crate::{FarmName, JobId, TaskId};
+
+/// The names of one farm on NATS.
+///
+/// ```
+/// use farm_core::{FarmName, topology::Topology};
+/// let topology = Topology::new(FarmName::new("thumbnails")?);
+/// assert_eq!(topology.tasks_stream(), "farm-thumbnails-tasks");
+/// # Ok::<(), farm_core::InvalidName>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topology {
+    farm: FarmName,
+}
+
+impl Topology {
+    /// The durable consumer that all workers of a farm share.
+    pub const WORKERS_CONSUMER: &'static str = "workers";
+
+    /// The names of `farm`.
+    pub fn new(farm: FarmName) -> Self {
+        Self { farm }
+    }
+
+    /// The farm these names belong to.
+    pub fn farm(&self) -> &FarmName {
+        &self.farm
+    }
+
+    /// Stream of tasks that nobody has finished.
+    pub fn tasks_stream(&self) -> String {
+        format!("farm-{}-tasks", self.farm)
+    }
+
+    /// Stream of outcomes: at most one message per task.
+    pub fn results_stream(&self) -> String {
+        format!("farm-{}-results", self.farm)
+    }
+
+    /// Stream of dead letters.
+    pub fn dead_stream(&self) -> String {
+        format!("farm-{}-dead", self.farm)
+    }
+
+    /// Key-value bucket of jobs.
+    pub fn jobs_bucket(&self) -> String {
+        format!("farm-{}-jobs", self.farm)
+    }
+
+    /// Key-value bucket whose keys expire: the collector's lease.
+    pub fn lease_bucket(&self) -> String {
+        format!("farm-{}-lease", self.farm)
+    }
+
+    /// Object store of what the collector folded.
+    pub fn summaries_store(&self) -> String {
+        format!("farm-{}-summaries", self.farm)
+    }
+
+    /// Where the tasks of `job` are published.
+    pub fn task_subject(&self, job: &JobId) -> String {
+        format!("farm.{}.task.{job}", self.farm)
+    }
+
+    /// All tasks of the farm.
+    pub fn task_wildcard(&self) -> String {
+        format!("farm.{}.task.*", self.farm)
+    }
+
+    /// The one place where the outcome of `task` may be written.
+    pub fn result_subject(&self, task: &TaskId) -> String {
+        format!("farm.{}.result.{}.{}", self.farm, task.job, task.key)
+    }
+
+    /// All outcomes of `job`.
+    pub fn job_results_wildcard(&self, job: &JobId) -> String {
+        format!("farm.{}.result.{job}.*", self.farm)
+    }
+
+    /// All outcomes of the farm.
+    pub fn result_wildcard(&self) -> String {
+        format!("farm.{}.result.*.*", self.farm)
+    }
+
+    /// Where the dead letter of `task` is kept.
+    pub fn dead_subject(&self, task: &TaskId) -> String {
+        format!("farm.{}.dead.{}.{}", self.farm, task.job, task.key)
+    }
+
+    /// All dead letters of `job`.
+    pub fn job_dead_wildcard(&self, job: &JobId) -> String {
+        format!("farm.{}.dead.{job}.*", self.farm)
+    }
+
+    /// All dead letters of the farm.
+    pub fn dead_wildcard(&self) -> String {
+        format!("farm.{}.dead.*.*", self.farm)
+    }
+
+    /// The job a task subject belongs to, or `None` if it is no task subject of this farm.
+    pub fn job_of_task_subject(&self, subject: &str) -> Option<JobId> {
+        let job = subject
+            .strip_prefix("farm.")?
+            .strip_prefix(self.farm.as_str())?
+            .strip_prefix(".task.")?;
+        JobId::new(job).ok()
+    }
+
+    /// The task a result or dead-letter subject belongs to.
+    pub fn task_of_subject(&self, subject: &str) -> Option<TaskId> {
+        let rest = subject
+            .strip_prefix("farm.")?
+            .strip_prefix(self.farm.as_str())?;
+        rest.strip_prefix(".result.")
+            .or_else(|| rest.strip_prefix(".dead."))?
+            .parse()
+            .ok()
+    }
+}
+
+/// Keys of the jobs bucket. Each key has one kind of writer, so that none overwrites another.
+pub mod key {
+    use crate::JobId;
+
+    /// What was asked: written by the emitter ([`crate::job::JobSpec`]).
+    pub fn spec(job: &JobId) -> String {
+        format!("{job}.spec")
+    }
+
+    /// How far it is: written by the leading collector ([`crate::job::JobProgress`]).
+    pub fn progress(job: &JobId) -> String {
+        format!("{job}.progress")
+    }
+
+    /// Present once the job was cancelled ([`crate::job::JobCancel`]).
+    pub fn cancel(job: &JobId) -> String {
+        format!("{job}.cancel")
+    }
+
+    /// Which job an `Idempotency-Key` stands for; `digest` is a digest of the key.
+    pub fn idempotency(digest: &str) -> String {
+        format!("idempotency.{digest}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TaskKey;
+
+    #[test]
+    fn subjects_lead_back_to_what_they_name() {
+        let topology = Topology::new(FarmName::new("f1").unwrap());
+        let task = TaskId::new(JobId::new("j").unwrap(), TaskKey::from_sequence(7));
+        let subject = topology.result_subject(&task);
+        assert_eq!(topology.task_of_subject(&subject).as_ref(), Some(&task));
+        assert_eq!(
+            topology.task_of_subject(&topology.dead_subject(&task)),
+            Some(task.clone())
+        );
+        assert_eq!(
+            topology.job_of_task_subject(&topology.task_subject(&task.job)),
+            Some(task.job)
+        );
+        assert_eq!(topology.job_of_task_subject("farm.f10.task.j"), None);
+        assert_eq!(topology.task_of_subject("farm.f1.result.j"), None);
+    }
+}

@@ -1,0 +1,422 @@
+//! Configuration: environment variables with units, read once, every bad one reported at once.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use farm_core::quantity::{format_duration, parse_bytes, parse_duration};
+use farm_core::{FarmName, Roles};
+
+use crate::error::Error;
+use crate::verdict::RetryPolicy;
+
+/// Where strings come from: the process environment, or a table in a test.
+pub(crate) trait Strings {
+    fn get(&self, key: &str) -> Option<String>;
+}
+
+/// The environment of this process. An empty value counts as unset.
+pub(crate) struct Environment;
+
+impl Strings for Environment {
+    fn get(&self, key: &str) -> Option<String> {
+        std::env::var(key).ok().filter(|value| !value.is_empty())
+    }
+}
+
+/// Where the tasks and results of a farm are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Storage {
+    File,
+    Memory,
+}
+
+/// A limit of a stream, and whether somebody asked for it: a default never changes a stream that
+/// exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Setting<T> {
+    pub value: T,
+    pub explicit: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub farm: FarmName,
+    pub roles: Roles,
+    /// Name of this replica: the pod's, or a random one.
+    pub replica: String,
+    pub nats_url: String,
+    pub secrets_dir: PathBuf,
+    pub connect_timeout: Duration,
+    pub slots: u32,
+    pub ack_wait: Setting<Duration>,
+    pub retry: RetryPolicy,
+    pub deadline: Option<Duration>,
+    pub result_ttl: Setting<Duration>,
+    pub queue_max_tasks: Setting<i64>,
+    pub queue_max_bytes: Setting<i64>,
+    pub storage: Setting<Storage>,
+    pub replicas: Setting<usize>,
+    pub grace_period: Duration,
+    pub bind_address: IpAddr,
+    pub http_port: u16,
+    pub metrics_port: u16,
+    pub max_body_bytes: u64,
+    pub max_task_bytes: u64,
+    pub log: Targets,
+    pub log_format: LogFormat,
+    pub otlp_endpoint: Option<String>,
+}
+
+struct Reader<'a> {
+    strings: &'a dyn Strings,
+    bad: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// The value of `key`, or `default` if it is unset or bad; a bad one is noted.
+    fn read<T>(
+        &mut self,
+        key: &str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Setting<T> {
+        let Some(text) = self.strings.get(key) else {
+            return Setting {
+                value: default,
+                explicit: false,
+            };
+        };
+        match parse(text.trim()) {
+            Ok(value) => Setting {
+                value,
+                explicit: true,
+            },
+            Err(reason) => {
+                self.bad.push(format!("{key}: {reason}"));
+                Setting {
+                    value: default,
+                    explicit: true,
+                }
+            }
+        }
+    }
+
+    fn duration(&mut self, key: &str, default: Duration, least: Duration) -> Setting<Duration> {
+        self.read(key, default, |text| {
+            let duration = parse_duration(text).map_err(|e| e.to_string())?;
+            if duration < least {
+                return Err(format!("{text:?} is below {}", format_duration(least)));
+            }
+            Ok(duration)
+        })
+    }
+
+    fn number<T>(&mut self, key: &str, default: T, least: T, most: T) -> Setting<T>
+    where
+        T: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
+    {
+        self.read(key, default, |text| match text.parse() {
+            Ok(number) if (least..=most).contains(&number) => Ok(number),
+            _ => Err(format!(
+                "{text:?} is not a whole number from {least} to {most}"
+            )),
+        })
+    }
+
+    fn bytes(&mut self, key: &str, default: u64) -> Setting<u64> {
+        self.read(key, default, |text| match parse_bytes(text) {
+            Ok(bytes) if bytes > 0 && i64::try_from(bytes).is_ok() => Ok(bytes),
+            Ok(_) => Err(format!("{text:?} is out of range")),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    fn word<T: Copy>(&mut self, key: &str, default: T, words: &[(&str, T)]) -> Setting<T> {
+        self.read(key, default, |text| {
+            words
+                .iter()
+                .find(|(word, _)| *word == text)
+                .map(|(_, value)| *value)
+                .ok_or_else(|| {
+                    let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+                    format!("{text:?} is not one of {}", known.join(", "))
+                })
+        })
+    }
+}
+
+/// The function's name out of a Kubernetes pod name, `<name>-<template hash>-<5 characters>`.
+fn deployment_of(pod: &str) -> Option<&str> {
+    let (rest, suffix) = pod.rsplit_once('-')?;
+    let (name, hash) = rest.rsplit_once('-')?;
+    let plausible = |text: &str| {
+        text.bytes()
+            .all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
+    };
+    let is_pod =
+        suffix.len() == 5 && (5..=10).contains(&hash.len()) && plausible(suffix) && plausible(hash);
+    is_pod.then_some(name)
+}
+
+fn farm_name(reader: &mut Reader) -> Option<FarmName> {
+    let strings = reader.strings;
+    let host = strings.get("HOSTNAME");
+    let name = strings
+        .get("FARM_NAME")
+        .or_else(|| strings.get("OPENFAAS_NAME"))
+        .or_else(|| host.as_deref().and_then(deployment_of).map(str::to_owned));
+    let Some(name) = name else {
+        reader.bad.push(
+            "FARM_NAME: not set; give the farm a name, for instance the function's".to_owned(),
+        );
+        return None;
+    };
+    match FarmName::new(name.trim()) {
+        Ok(name) => Some(name),
+        Err(error) => {
+            reader.bad.push(format!("FARM_NAME: {error}"));
+            None
+        }
+    }
+}
+
+/// Keys under `FARM_` that this version reads; any other is reported as misspelt.
+pub(crate) const KEYS: &[&str] = &[
+    "FARM_NAME",
+    "FARM_ROLE",
+    "FARM_NATS_URL",
+    "FARM_SECRETS_DIR",
+    "FARM_CONNECT_TIMEOUT",
+    "FARM_SLOTS",
+    "FARM_ACK_WAIT",
+    "FARM_MAX_ATTEMPTS",
+    "FARM_MAX_DELIVERIES",
+    "FARM_BACKOFF",
+    "FARM_BACKOFF_MAX",
+    "FARM_DEADLINE",
+    "FARM_RESULT_TTL",
+    "FARM_QUEUE_MAX_TASKS",
+    "FARM_QUEUE_MAX_BYTES",
+    "FARM_STORAGE",
+    "FARM_REPLICAS",
+    "FARM_GRACE_PERIOD",
+    "FARM_BIND_ADDRESS",
+    "FARM_HTTP_PORT",
+    "FARM_METRICS_PORT",
+    "FARM_MAX_BODY",
+    "FARM_MAX_TASK",
+    "FARM_LOG",
+    "FARM_LOG_FORMAT",
+];
+
+/// Keys under `FARM_` in the environment that no version reads, closest known key beside each.
+pub(crate) fn unknown_keys(present: impl Iterator<Item = String>) -> Vec<String> {
+    present
+        .filter(|key| key.starts_with("FARM_") && !KEYS.contains(&key.as_str()))
+        // Kubernetes injects these for any Service whose name starts with "farm-".
+        .filter(|key| {
+            !key.ends_with("_HOST") && !key.contains("_PORT_") && !key.contains("_SERVICE_")
+        })
+        .collect()
+}
+
+impl Config {
+    /// Reads the environment of this process.
+    pub fn from_environment() -> Result<Self, Error> {
+        Self::read(&Environment)
+    }
+
+    /// Reads every key, then reports all bad ones together.
+    pub fn read(strings: &dyn Strings) -> Result<Self, Error> {
+        const SECOND: Duration = Duration::from_secs(1);
+        const MILLISECOND: Duration = Duration::from_millis(1);
+        let mut reader = Reader {
+            strings,
+            bad: Vec::new(),
+        };
+        let farm = farm_name(&mut reader);
+        // Never seen: only there so that all other keys are read, and reported, too.
+        let stand_in =
+            FarmName::new("unnamed").map_err(|e| Error::Configuration(vec![e.to_string()]))?;
+        let roles = reader.read("FARM_ROLE", Roles::ALL, |text| {
+            text.parse()
+                .map_err(|e: farm_core::InvalidRole| e.to_string())
+        });
+        let retry = RetryPolicy {
+            max_attempts: reader.number("FARM_MAX_ATTEMPTS", 5, 1, 1_000).value,
+            max_deliveries: reader.number("FARM_MAX_DELIVERIES", 20, 1, 10_000).value,
+            backoff: reader
+                .duration("FARM_BACKOFF", SECOND, Duration::ZERO)
+                .value,
+            backoff_max: reader
+                .duration("FARM_BACKOFF_MAX", 60 * SECOND, Duration::ZERO)
+                .value,
+        };
+        if retry.max_deliveries < retry.max_attempts {
+            reader.bad.push(format!(
+                "FARM_MAX_DELIVERIES: {} is below FARM_MAX_ATTEMPTS ({}): deliveries include drains and crashes",
+                retry.max_deliveries, retry.max_attempts
+            ));
+        }
+        let config = Config {
+            farm: farm.clone().unwrap_or(stand_in),
+            roles: roles.value,
+            replica: replica_name(strings),
+            nats_url: strings
+                .get("FARM_NATS_URL")
+                .unwrap_or_else(|| "nats://127.0.0.1:4222".to_owned()),
+            secrets_dir: strings
+                .get("FARM_SECRETS_DIR")
+                .unwrap_or_else(|| "/var/openfaas/secrets".to_owned())
+                .into(),
+            connect_timeout: reader
+                .duration("FARM_CONNECT_TIMEOUT", 30 * SECOND, MILLISECOND)
+                .value,
+            slots: reader.number("FARM_SLOTS", 1, 1, 10_000).value,
+            ack_wait: reader.duration("FARM_ACK_WAIT", 30 * SECOND, SECOND / 10),
+            retry,
+            deadline: reader
+                .read("FARM_DEADLINE", None, |text| {
+                    parse_duration(text).map(Some).map_err(|e| e.to_string())
+                })
+                .value,
+            result_ttl: reader.duration("FARM_RESULT_TTL", 86_400 * SECOND, SECOND),
+            queue_max_tasks: reader.number("FARM_QUEUE_MAX_TASKS", 1_000_000, 1, i64::MAX),
+            queue_max_bytes: signed(reader.bytes("FARM_QUEUE_MAX_BYTES", 4 << 30)),
+            storage: reader.word(
+                "FARM_STORAGE",
+                Storage::File,
+                &[("file", Storage::File), ("memory", Storage::Memory)],
+            ),
+            replicas: reader.number("FARM_REPLICAS", 1, 1, 5),
+            grace_period: reader
+                .duration("FARM_GRACE_PERIOD", 25 * SECOND, Duration::ZERO)
+                .value,
+            bind_address: reader
+                .read("FARM_BIND_ADDRESS", Ipv4Addr::UNSPECIFIED.into(), |text| {
+                    let example = "127.0.0.1 or ::";
+                    text.parse()
+                        .map_err(|_| format!("{text:?} is no IP address: write it like {example}"))
+                })
+                .value,
+            http_port: reader.number("FARM_HTTP_PORT", 8080, 1, u16::MAX).value,
+            metrics_port: reader.number("FARM_METRICS_PORT", 8081, 1, u16::MAX).value,
+            max_body_bytes: reader.bytes("FARM_MAX_BODY", 1 << 30).value,
+            max_task_bytes: reader.bytes("FARM_MAX_TASK", 8 << 20).value,
+            log: reader
+                .read(
+                    "FARM_LOG",
+                    Targets::new().with_default(LevelFilter::INFO),
+                    |text| text.parse::<Targets>().map_err(|error| error.to_string()),
+                )
+                .value,
+            log_format: reader
+                .word(
+                    "FARM_LOG_FORMAT",
+                    LogFormat::Text,
+                    &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                )
+                .value,
+            otlp_endpoint: strings
+                .get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+                .or_else(|| strings.get("OTEL_EXPORTER_OTLP_ENDPOINT")),
+        };
+        match (farm, reader.bad.is_empty()) {
+            (Some(_), true) => Ok(config),
+            _ => Err(Error::Configuration(reader.bad)),
+        }
+    }
+}
+
+fn signed(setting: Setting<u64>) -> Setting<i64> {
+    Setting {
+        value: i64::try_from(setting.value).unwrap_or(i64::MAX),
+        explicit: setting.explicit,
+    }
+}
+
+fn replica_name(strings: &dyn Strings) -> String {
+    strings.get("HOSTNAME").unwrap_or_else(|| {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        format!("replica-{}", &id[..8])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    impl Strings for HashMap<&str, &str> {
+        fn get(&self, key: &str) -> Option<String> {
+            HashMap::get(self, key).map(|value| (*value).to_owned())
+        }
+    }
+
+    #[test]
+    fn a_name_is_all_it_takes() {
+        let config = Config::read(&HashMap::from([("FARM_NAME", "f")])).unwrap();
+        assert_eq!(config.roles, Roles::ALL);
+        assert_eq!(
+            config.ack_wait,
+            Setting {
+                value: Duration::from_secs(30),
+                explicit: false
+            }
+        );
+    }
+
+    #[test]
+    fn a_pod_name_names_the_farm() {
+        let pod = HashMap::from([("HOSTNAME", "fn-2-go-6d4cf56db6-x7k2p")]);
+        assert_eq!(Config::read(&pod).unwrap().farm.as_str(), "fn-2-go");
+        let host = HashMap::from([("HOSTNAME", "my-laptop")]);
+        assert!(
+            Config::read(&host)
+                .unwrap_err()
+                .to_string()
+                .contains("FARM_NAME: not set")
+        );
+    }
+
+    #[test]
+    fn every_bad_key_is_reported_at_once() {
+        let strings = HashMap::from([
+            ("FARM_NAME", "No Good"),
+            ("FARM_ROLE", "boss"),
+            ("FARM_ACK_WAIT", "30"),
+            ("FARM_SLOTS", "0"),
+            ("FARM_STORAGE", "tape"),
+            ("FARM_QUEUE_MAX_BYTES", "1"),
+        ]);
+        let message = Config::read(&strings).unwrap_err().to_string();
+        for key in strings.keys() {
+            assert!(message.contains(&format!("{key}: ")), "{key} in {message}");
+        }
+        assert!(!message.contains('\n'));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_noticed() {
+        let present = [
+            "FARM_SLOT",
+            "FARM_SLOTS",
+            "FARM_UI_SERVICE_HOST",
+            "FARM_UI_PORT_80_TCP",
+            "PATH",
+        ];
+        assert_eq!(
+            unknown_keys(present.into_iter().map(String::from)),
+            ["FARM_SLOT"]
+        );
+    }
+}

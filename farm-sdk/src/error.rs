@@ -1,0 +1,124 @@
+//! What can keep a farm function from running.
+
+use std::fmt;
+
+use crate::task_error::{BoxError, chain};
+
+/// Why [`Farm::run`](crate::Farm::run) returned, in one line that says what to do.
+///
+/// `Debug` prints the same line as `Display`, because that is what Rust prints when `main`
+/// returns an error.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Environment variables that cannot be used; all of them at once.
+    #[error("configuration: {}", .0.join("; "))]
+    Configuration(Vec<String>),
+    /// No NATS server answered in time.
+    #[error(
+        "farm {farm}: no NATS server at {url} within {waited}: {cause}; start one, or set FARM_NATS_URL"
+    )]
+    Unreachable {
+        /// The farm.
+        farm: String,
+        /// Where a server was looked for.
+        url: String,
+        /// How long.
+        waited: String,
+        /// What the last attempt said.
+        cause: String,
+    },
+    /// The NATS server refused the credentials.
+    #[error(
+        "farm {farm}: NATS at {url} refused the credentials: {cause}; check the secrets {secrets}"
+    )]
+    Unauthorised {
+        /// The farm.
+        farm: String,
+        /// The server.
+        url: String,
+        /// What it said.
+        cause: String,
+        /// Where credentials are read from.
+        secrets: String,
+    },
+    /// The NATS server is too old.
+    #[error(
+        "farm {farm}: NATS at {url} is version {found}; rust-farm needs 2.10 or later: upgrade the server"
+    )]
+    TooOld {
+        /// The farm.
+        farm: String,
+        /// The server.
+        url: String,
+        /// The version it reports.
+        found: String,
+    },
+    /// The NATS server has no JetStream, or this account may not use it.
+    #[error(
+        "farm {farm}: NATS at {url} has no JetStream for this account: {cause}; start nats-server with -js, or enable JetStream for the account"
+    )]
+    NoJetStream {
+        /// The farm.
+        farm: String,
+        /// The server.
+        url: String,
+        /// What it said.
+        cause: String,
+    },
+    /// A stream or consumer exists with settings that cannot be changed.
+    #[error(
+        "farm {farm}: {what} exists with {field} {found}, this function wants {wanted}; give the functions of one farm the same settings, or delete it"
+    )]
+    Conflict {
+        /// The farm.
+        farm: String,
+        /// The stream, bucket or consumer.
+        what: String,
+        /// The setting.
+        field: &'static str,
+        /// What it is.
+        found: String,
+        /// What it should be.
+        wanted: String,
+    },
+    /// NATS refused to set up or serve the farm's streams.
+    #[error("farm {farm}: NATS could not {action}: {cause}")]
+    Broker {
+        /// The farm.
+        farm: String,
+        /// What was tried.
+        action: String,
+        /// What it said.
+        cause: String,
+    },
+    /// A port is taken.
+    #[error("farm {farm}: cannot listen on port {port} ({key}): {cause}")]
+    Listen {
+        /// The farm.
+        farm: String,
+        /// The port.
+        port: u16,
+        /// The variable that sets it.
+        key: &'static str,
+        /// What the system said.
+        cause: String,
+    },
+    /// The worker's `init` failed.
+    #[error("farm {farm}: the worker's init failed: {}", chain(.cause.as_ref()))]
+    Init {
+        /// The farm.
+        farm: String,
+        /// What it returned.
+        cause: BoxError,
+    },
+    /// The runtime could not be started.
+    #[error("cannot start: {0}")]
+    Runtime(String),
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

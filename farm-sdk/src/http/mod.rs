@@ -1,0 +1,151 @@
+//! The HTTP face of a farm function: OpenFaaS's workload contract, and the farm's own requests.
+
+mod dead;
+mod health;
+mod jobs;
+mod measure;
+mod refusal;
+mod submit;
+mod values;
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post};
+use farm_core::Role;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::collector::ErasedCollector;
+use crate::config::Config;
+use crate::emitter::ErasedEmitter;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::runtime::Replica;
+use crate::runtime::broker::Broker;
+use crate::trace::Tracer;
+
+use refusal::Refusal;
+
+/// What every request is answered with.
+pub(crate) struct Face {
+    config: Arc<Config>,
+    metrics: Arc<Metrics>,
+    tracer: Tracer,
+    emitter: Arc<dyn ErasedEmitter>,
+    collector: Arc<dyn ErasedCollector>,
+    user: Handle,
+    draining: CancellationToken,
+    closing: CancellationToken,
+    grace_over: CancellationToken,
+    broker: OnceLock<Arc<Broker>>,
+}
+
+impl Face {
+    pub fn new(replica: &Replica) -> Self {
+        Self {
+            config: Arc::clone(&replica.config),
+            metrics: Arc::clone(&replica.metrics),
+            tracer: replica.tracer.clone(),
+            emitter: Arc::clone(&replica.parts.emitter),
+            collector: Arc::clone(&replica.parts.collector),
+            user: replica.user.clone(),
+            draining: replica.draining.clone(),
+            closing: replica.closing.clone(),
+            grace_over: replica.grace_over.clone(),
+            broker: OnceLock::new(),
+        }
+    }
+
+    /// From now on requests that need NATS are answered.
+    pub fn ready(&self, broker: Arc<Broker>) {
+        // Called once; a second broker would be ignored.
+        let _ = self.broker.set(broker);
+    }
+
+    fn broker(&self) -> Result<&Arc<Broker>, Refusal> {
+        self.broker
+            .get()
+            .ok_or_else(|| Refusal::unavailable("not connected to NATS yet"))
+    }
+
+    /// Whether the farm folds results into a summary.
+    fn folds(&self) -> bool {
+        self.collector.folds()
+    }
+}
+
+/// Opens both ports; the servers end when the roles have drained and their requests are answered.
+pub(crate) async fn listen(face: Arc<Face>) -> Result<TaskTracker, Error> {
+    let http = bind(&face, face.config.http_port, "FARM_HTTP_PORT").await?;
+    let metrics = bind(&face, face.config.metrics_port, "FARM_METRICS_PORT").await?;
+    let servers = TaskTracker::new();
+    let grace_over = face.grace_over.clone();
+    for (listener, router) in [(http, function(&face)), (metrics, scrape(&face))] {
+        let closing = face.closing.clone();
+        let serving = axum::serve(listener, router)
+            .with_graceful_shutdown(async move { closing.cancelled().await });
+        let grace_over = grace_over.clone();
+        servers.spawn(async move {
+            tokio::select! {
+                served = serving.into_future() => {
+                    if let Err(error) = served {
+                        tracing::error!(%error, "an HTTP server stopped");
+                    }
+                }
+                () = grace_over.cancelled() => {}
+            }
+        });
+    }
+    servers.close();
+    Ok(servers)
+}
+
+async fn bind(face: &Face, port: u16, key: &'static str) -> Result<TcpListener, Error> {
+    TcpListener::bind((face.config.bind_address, port))
+        .await
+        .map_err(|error| Error::Listen {
+            farm: face.config.farm.to_string(),
+            port,
+            key,
+            cause: error.to_string(),
+        })
+}
+
+fn function(face: &Arc<Face>) -> Router {
+    let root = if face.config.roles.has(Role::Emitter) {
+        get(health::farm).post(submit::submit)
+    } else {
+        get(health::farm).post(submit::not_an_emitter)
+    };
+    Router::new()
+        .route("/", root)
+        .route("/jobs/{job}", get(jobs::status).delete(jobs::cancel))
+        .route("/jobs/{job}/results", get(jobs::results))
+        .route("/jobs/{job}/summary", get(jobs::summary))
+        .route("/dead", get(dead::list).delete(dead::purge_all))
+        .route("/dead/replay", post(dead::replay_all))
+        .route("/dead/{task}", get(dead::show).delete(dead::purge))
+        .route("/dead/{task}/replay", post(dead::replay))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(face),
+            measure::measure,
+        ))
+        // Health is not counted, as of-watchdog does not.
+        .route("/_/health", get(health::health))
+        .route("/_/ready", get(health::ready))
+        .fallback(refusal::no_such_path)
+        // Bodies are streamed and bounded where they are read.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(Arc::clone(face))
+}
+
+fn scrape(face: &Arc<Face>) -> Router {
+    Router::new()
+        .route("/metrics", get(health::metrics))
+        .with_state(Arc::clone(face))
+}

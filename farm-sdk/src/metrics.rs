@@ -1,0 +1,245 @@
+//! What a replica measures, in Prometheus terms. Names and labels: `docs/operations.md`.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use farm_core::Role;
+
+use crate::config::Config;
+
+type Labels = Vec<(&'static str, String)>;
+type Ratio = Gauge<f64, AtomicU64>;
+type Count = Gauge<i64, AtomicI64>;
+
+/// The counters of one replica.
+pub(crate) struct Metrics {
+    registry: Mutex<Registry>,
+    tasks: Family<Labels, Counter>,
+    service: Histogram,
+    sojourn: Histogram,
+    in_deadline: Counter,
+    with_deadline: Counter,
+    qos: Ratio,
+    busy_slots: Count,
+    backlog: Count,
+    in_flight: Count,
+    dead: Count,
+    jobs: Family<Labels, Counter>,
+    cold_start: Ratio,
+    requests: Family<Labels, Counter>,
+    request_duration: Family<Labels, Histogram, fn() -> Histogram>,
+    requests_in_flight: Count,
+}
+
+/// 10 µs to 167 s: from no-op tasks to slow ones.
+fn seconds_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(1e-5, 4.0, 13))
+}
+
+/// Prometheus's default buckets, which of-watchdog uses.
+fn request_histogram() -> Histogram {
+    Histogram::new([
+        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    ])
+}
+
+impl Metrics {
+    pub fn new(config: &Config) -> Self {
+        let mut registry = Registry::default();
+        let metrics = Self {
+            registry: Mutex::default(),
+            tasks: Family::default(),
+            service: seconds_histogram(),
+            sojourn: seconds_histogram(),
+            in_deadline: Counter::default(),
+            with_deadline: Counter::default(),
+            qos: Ratio::default(),
+            busy_slots: Count::default(),
+            backlog: Count::default(),
+            in_flight: Count::default(),
+            dead: Count::default(),
+            jobs: Family::default(),
+            cold_start: Ratio::default(),
+            requests: Family::default(),
+            request_duration: Family::new_with_constructor(request_histogram),
+            requests_in_flight: Count::default(),
+        };
+        // The three names of of-watchdog carry no farm label: OpenFaaS's dashboards expect that.
+        registry.register(
+            "http_requests",
+            "Requests answered",
+            metrics.requests.clone(),
+        );
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time to answer",
+            Unit::Seconds,
+            metrics.request_duration.clone(),
+        );
+        registry.register(
+            "http_requests_in_flight",
+            "Requests being answered",
+            metrics.requests_in_flight.clone(),
+        );
+        let farm = registry.sub_registry_with_labels(
+            [("farm".into(), config.farm.to_string().into())].into_iter(),
+        );
+        let farm = farm.sub_registry_with_prefix("farm");
+        farm.register("tasks", "Tasks by role and outcome", metrics.tasks.clone());
+        farm.register_with_unit(
+            "task_service",
+            "Time a worker function took",
+            Unit::Seconds,
+            metrics.service.clone(),
+        );
+        farm.register_with_unit(
+            "task_sojourn",
+            "Time from submission to outcome",
+            Unit::Seconds,
+            metrics.sojourn.clone(),
+        );
+        farm.register(
+            "tasks_in_deadline",
+            "Outcomes inside their deadline",
+            metrics.in_deadline.clone(),
+        );
+        farm.register(
+            "tasks_with_deadline",
+            "Outcomes that had a deadline",
+            metrics.with_deadline.clone(),
+        );
+        farm.register(
+            "qos_ratio",
+            "Share of outcomes inside their deadline since this replica started",
+            metrics.qos.clone(),
+        );
+        farm.register("slots_busy", "Slots computing", metrics.busy_slots.clone());
+        farm.register(
+            "backlog_tasks",
+            "Tasks waiting, whole farm",
+            metrics.backlog.clone(),
+        );
+        farm.register(
+            "in_flight_tasks",
+            "Tasks delivered and not finished, whole farm",
+            metrics.in_flight.clone(),
+        );
+        farm.register(
+            "dead_tasks",
+            "Dead letters kept, whole farm",
+            metrics.dead.clone(),
+        );
+        farm.register("jobs", "Jobs by event", metrics.jobs.clone());
+        farm.register_with_unit(
+            "cold_start",
+            "Start of the process to ready",
+            Unit::Seconds,
+            metrics.cold_start.clone(),
+        );
+        let slots = Count::default();
+        slots.set(i64::from(config.slots));
+        farm.register("slots", "Slots of this replica", slots);
+        metrics.qos.set(1.0);
+        *metrics
+            .registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = registry;
+        metrics
+    }
+
+    /// The OpenMetrics text.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+
+    fn count_tasks(&self, role: Role, outcome: &str, count: u64) {
+        let labels = vec![("role", role.to_string()), ("outcome", outcome.to_owned())];
+        self.tasks.get_or_create(&labels).inc_by(count);
+    }
+
+    /// The emitter stored tasks, or could not.
+    pub fn emitted(&self, outcome: &str, count: u64) {
+        self.count_tasks(Role::Emitter, outcome, count);
+    }
+
+    /// The worker settled a delivery.
+    pub fn settled(&self, outcome: &str) {
+        self.count_tasks(Role::Worker, outcome, 1);
+    }
+
+    /// The worker stored an outcome: its service time, sojourn time and deadline.
+    pub fn computed(
+        &self,
+        service: Duration,
+        done: bool,
+        (sojourn, deadline): &(f64, Option<f64>),
+    ) {
+        self.service.observe(service.as_secs_f64());
+        self.sojourn.observe(*sojourn);
+        if let Some(deadline) = deadline {
+            self.with_deadline.inc();
+            // A failure never met its deadline, however soon it came.
+            if done && sojourn <= deadline {
+                self.in_deadline.inc();
+            }
+            self.qos
+                .set(self.in_deadline.get() as f64 / self.with_deadline.get() as f64);
+        }
+    }
+
+    /// The collector counted an outcome.
+    pub fn collected(&self, outcome: &str) {
+        self.count_tasks(Role::Collector, outcome, 1);
+    }
+
+    pub fn busy_slots(&self, slots: usize) {
+        self.busy_slots
+            .set(i64::try_from(slots).unwrap_or(i64::MAX));
+    }
+
+    pub fn queue(&self, backlog: u64, in_flight: u64, dead: u64) {
+        let gauge = |gauge: &Count, value| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        gauge(&self.backlog, backlog);
+        gauge(&self.in_flight, in_flight);
+        gauge(&self.dead, dead);
+    }
+
+    pub fn job(&self, event: &'static str) {
+        self.jobs
+            .get_or_create(&vec![("event", event.to_owned())])
+            .inc();
+    }
+
+    pub fn cold_start(&self, duration: Duration) {
+        self.cold_start.set(duration.as_secs_f64());
+    }
+
+    pub fn request_started(&self) {
+        self.requests_in_flight.inc();
+    }
+
+    pub fn request_ended(&self, code: u16, method: &str, duration: Duration) {
+        self.requests_in_flight.dec();
+        let labels = vec![
+            ("code", code.to_string()),
+            ("method", method.to_lowercase()),
+        ];
+        self.requests.get_or_create(&labels).inc();
+        self.request_duration
+            .get_or_create(&labels)
+            .observe(duration.as_secs_f64());
+    }
+}

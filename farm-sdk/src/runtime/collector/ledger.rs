@@ -1,0 +1,179 @@
+//! The account of every active job, kept by counting outcomes: pure, so that it can be tested to
+//! count each exactly once however often it is shown one.
+
+use std::collections::HashMap;
+
+use farm_core::JobId;
+use farm_core::envelope::Outcome;
+use farm_core::job::{JobCancel, JobProgress, JobSpec};
+
+use crate::runtime::jobs::JobRecord;
+
+/// An outcome as the results stream has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counted {
+    pub sequence: u64,
+    pub outcome: Outcome,
+    /// How often the task had been replayed from the dead letters.
+    pub replay: u64,
+    pub in_deadline: Option<bool>,
+    pub stored_seconds: f64,
+}
+
+/// One active job.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Account {
+    pub spec: Option<JobSpec>,
+    pub cancel: Option<JobCancel>,
+    pub progress: JobProgress,
+    /// Revision of the stored progress; 0 if there is none.
+    pub revision: u64,
+    /// Whether the progress differs from what is stored.
+    pub dirty: bool,
+    /// Whether its end is being dealt with.
+    pub concluding: bool,
+    /// Whether its callback is under way.
+    pub calling_back: bool,
+    /// Whether a replayed task changed the results of a job that had ended.
+    pub refold: bool,
+    /// When it last changed, in seconds since the Unix epoch.
+    pub touched_seconds: f64,
+}
+
+impl Account {
+    /// Counts an outcome unless it was counted before; says whether it was new.
+    pub fn count(&mut self, counted: &Counted) -> bool {
+        let progress = &mut self.progress;
+        if counted.sequence <= progress.applied_sequence {
+            return false;
+        }
+        progress.applied_sequence = counted.sequence;
+        if progress.first_sequence == 0 {
+            progress.first_sequence = counted.sequence;
+        }
+        if counted.replay > 0 {
+            // Its earlier outcome, a failure, was taken away when it was replayed.
+            progress.failed = progress.failed.saturating_sub(1);
+        }
+        match counted.outcome {
+            Outcome::Done => progress.done += 1,
+            Outcome::Failed => progress.failed += 1,
+        }
+        if let Some(in_deadline) = counted.in_deadline {
+            progress.with_deadline += 1;
+            // A failure never met its deadline, however soon it came.
+            progress.in_deadline += u64::from(in_deadline && counted.outcome == Outcome::Done);
+        }
+        progress
+            .first_outcome_seconds
+            .get_or_insert(counted.stored_seconds);
+        progress.last_outcome_seconds = Some(counted.stored_seconds);
+        self.dirty = true;
+        true
+    }
+
+    /// Whether every task has its outcome and nobody was told yet.
+    pub fn is_complete(&self) -> bool {
+        let accepted = self.spec.as_ref().and_then(|spec| spec.accepted);
+        let outcomes = self.progress.done + self.progress.failed;
+        let all = accepted.is_some_and(|accepted| outcomes >= accepted);
+        (all || self.cancel.is_some()) && self.progress.ended_seconds.is_none() && !self.concluding
+    }
+}
+
+/// Jobs in memory: the active ones, and for a while the ended ones.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub accounts: HashMap<JobId, Account>,
+}
+
+impl Ledger {
+    /// Takes a job up as it is stored.
+    pub fn load(&mut self, job: &JobId, record: JobRecord) -> &mut Account {
+        self.accounts.entry(job.clone()).or_insert_with(|| Account {
+            spec: record.spec,
+            cancel: record.cancel,
+            progress: record.progress.unwrap_or_default(),
+            revision: record.revision,
+            ..Account::default()
+        })
+    }
+
+    /// Forgets what is stored and has not changed for `idle_seconds`.
+    pub fn forget_idle(&mut self, now_seconds: f64, idle_seconds: f64) {
+        self.accounts.retain(|_, account| {
+            account.dirty
+                || account.concluding
+                || account.calling_back
+                || account.touched_seconds + idle_seconds > now_seconds
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn outcome(sequence: u64, outcome: Outcome, replay: u64) -> Counted {
+        Counted {
+            sequence,
+            outcome,
+            replay,
+            in_deadline: Some(true),
+            stored_seconds: sequence as f64,
+        }
+    }
+
+    fn sealed(accepted: u64) -> Account {
+        Account {
+            spec: Some(JobSpec {
+                created_seconds: 0.0,
+                accepted: Some(accepted),
+                deadline_seconds: None,
+                callback_url: None,
+            }),
+            ..Account::default()
+        }
+    }
+
+    #[test]
+    fn a_job_of_no_tasks_is_complete() {
+        assert!(sealed(0).is_complete());
+        assert!(!sealed(1).is_complete());
+    }
+
+    #[test]
+    fn a_replayed_task_moves_from_failed_to_done() {
+        let mut account = sealed(1);
+        account.count(&outcome(5, Outcome::Failed, 0));
+        account.count(&outcome(9, Outcome::Done, 1));
+        assert_eq!((account.progress.done, account.progress.failed), (1, 0));
+    }
+
+    proptest! {
+        /// Whatever part of the stream a new leader reads again, each outcome counts once.
+        #[test]
+        fn each_outcome_counts_once(
+            failures in proptest::collection::vec(any::<bool>(), 1..60),
+            restarts in proptest::collection::vec(0usize..60, 0..6),
+        ) {
+            let stream: Vec<_> = failures.iter().enumerate().map(|(i, failed)| {
+                outcome(i as u64 + 1, if *failed { Outcome::Failed } else { Outcome::Done }, 0)
+            }).collect();
+            let mut account = sealed(stream.len() as u64);
+            for restart in restarts {
+                for counted in stream.iter().take(restart) {
+                    account.count(counted);
+                }
+            }
+            for counted in &stream {
+                account.count(counted);
+            }
+            let failed = failures.iter().filter(|failed| **failed).count() as u64;
+            prop_assert_eq!(account.progress.failed, failed);
+            prop_assert_eq!(account.progress.done, stream.len() as u64 - failed);
+            prop_assert!(account.is_complete());
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! The collector role: one leader counts the outcomes of every job, and ends jobs.
+
+mod callback;
+mod fold;
+mod lease;
+mod ledger;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::kv::{Entry, Operation, Watch};
+use farm_core::JobId;
+use farm_core::envelope::Outcome;
+use farm_core::job::Callback;
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::collector::ErasedCollector;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::runtime::broker::Broker;
+use crate::runtime::jobs::{self, JobRecord, Jobs};
+use crate::runtime::outcomes::{self, StoredOutcome};
+use crate::task_error::chain;
+use crate::trace::Tracer;
+
+use ledger::{Account, Counted, Ledger};
+
+/// How often progress is stored while outcomes come in.
+const FLUSH: Duration = Duration::from_millis(200);
+/// How long a collector that stops tries to store its progress.
+const LAST_FLUSH: Duration = Duration::from_secs(2);
+/// Jobs folded at once.
+const FOLDS: usize = 2;
+/// Callbacks under way at once.
+const CALLBACKS: usize = 32;
+/// How long an ended or silent job stays in memory.
+const IDLE_SECONDS: f64 = 60.0;
+/// Key under which the position in the results stream is kept.
+const CHECKPOINT: &str = "collector.checkpoint";
+
+pub(crate) struct CollectorRole {
+    pub config: Arc<Config>,
+    pub broker: Arc<Broker>,
+    pub collector: Arc<dyn ErasedCollector>,
+    pub user: Handle,
+    pub metrics: Arc<Metrics>,
+    pub tracer: Tracer,
+    pub draining: CancellationToken,
+    pub http: reqwest::Client,
+}
+
+/// What became of a job's end.
+enum Event {
+    Folded(JobId, Result<(), String>),
+    CalledBack(JobId, Callback),
+}
+
+/// Leads whenever it can, until `draining`.
+pub(crate) async fn run(role: Arc<CollectorRole>) {
+    let holder = format!("{}-{}", role.config.replica, uuid::Uuid::new_v4().simple());
+    loop {
+        let lease = tokio::select! {
+            lease = lease::acquire(&role.broker, &holder) => lease,
+            () = role.draining.cancelled() => return,
+        };
+        tracing::debug!("this collector leads");
+        let stop = lease.lost.clone();
+        if let Err(error) = lead(&role, &stop).await {
+            tracing::warn!(error, "the collector starts over");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        // One that cannot be given up expires.
+        let _ = tokio::time::timeout(LAST_FLUSH, lease.give_up()).await;
+        if role.draining.is_cancelled() {
+            return;
+        }
+    }
+}
+
+async fn lead(role: &Arc<CollectorRole>, stop: &CancellationToken) -> Result<(), String> {
+    let (events, mut ended) = mpsc::unbounded_channel();
+    let mut leader = Leader {
+        role: Arc::clone(role),
+        ledger: Ledger::default(),
+        applied_sequence: 0,
+        stored_sequence: 0,
+        events,
+        folds: Arc::new(Semaphore::new(FOLDS)),
+        callbacks: Arc::new(Semaphore::new(CALLBACKS)),
+    };
+    let mut changes = role
+        .broker
+        .jobs
+        .watch_with_history(">")
+        .await
+        .map_err(|error| chain(&error))?;
+    leader.take_over(&mut changes).await?;
+    let consumer = role
+        .broker
+        .results
+        .create_consumer(pull::OrderedConfig {
+            filter_subject: role.broker.topology.result_wildcard(),
+            headers_only: true,
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: leader.applied_sequence + 1,
+            },
+            ..Default::default()
+        })
+        .await
+        .map_err(|error| chain(&error))?;
+    let mut outcomes = consumer.messages().await.map_err(|error| chain(&error))?;
+    leader.catch_up().await?;
+    let mut tick = tokio::time::interval(FLUSH);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = role.draining.cancelled() => break,
+            message = outcomes.next() => match message {
+                Some(Ok(message)) => leader.count(&message).await?,
+                Some(Err(error)) => return Err(chain(&error)),
+                None => return Err("the results stream ended".to_owned()),
+            },
+            change = changes.next() => match change {
+                Some(Ok(entry)) => leader.note(&entry).await?,
+                Some(Err(error)) => return Err(chain(&error)),
+                None => return Err("the jobs bucket's watch ended".to_owned()),
+            },
+            Some(event) = ended.recv() => leader.note_event(event).await?,
+            _ = tick.tick() => leader.flush().await?,
+        }
+    }
+    // Without NATS the next leader counts again from where the last flush was.
+    match tokio::time::timeout(LAST_FLUSH, leader.flush()).await {
+        Ok(flushed) => flushed,
+        Err(_) => Ok(()),
+    }
+}
+
+struct Leader {
+    role: Arc<CollectorRole>,
+    ledger: Ledger,
+    /// Position in the results stream.
+    applied_sequence: u64,
+    /// The position that is stored.
+    stored_sequence: u64,
+    events: mpsc::UnboundedSender<Event>,
+    folds: Arc<Semaphore>,
+    callbacks: Arc<Semaphore>,
+}
+
+impl Leader {
+    fn jobs(&self) -> Jobs<'_> {
+        Jobs::new(&self.role.broker)
+    }
+
+    /// Reads what is stored: how far the last leader came, and every job.
+    async fn take_over(&mut self, changes: &mut Watch) -> Result<(), String> {
+        let store = &self.role.broker.jobs;
+        let stored = store.get(CHECKPOINT).await.map_err(|error| chain(&error))?;
+        self.applied_sequence = stored
+            .and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok())
+            .unwrap_or(0);
+        self.stored_sequence = self.applied_sequence;
+        let status = store.status().await.map_err(|error| chain(&error))?;
+        let mut more = status.values() > 0;
+        while more {
+            let Some(entry) = changes.next().await else {
+                return Err("the jobs bucket's watch ended".to_owned());
+            };
+            let entry = entry.map_err(|error| chain(&error))?;
+            more = entry.delta > 0;
+            self.read_stored(&entry);
+        }
+        let now = clock::now_seconds();
+        for account in self.ledger.accounts.values_mut() {
+            account.touched_seconds = now;
+        }
+        Ok(())
+    }
+
+    fn read_stored(&mut self, entry: &Entry) {
+        let Some((job, kind @ ("spec" | "cancel" | "progress"))) = subject_of(entry) else {
+            return;
+        };
+        let account = self.ledger.load(&job, JobRecord::default());
+        match kind {
+            "spec" => account.spec = read(entry),
+            "cancel" => account.cancel = read(entry),
+            _ => {
+                account.progress = read(entry).unwrap_or_default();
+                account.revision = entry.revision;
+            }
+        }
+    }
+
+    /// Notes what emitters wrote; progress is our own.
+    async fn note(&mut self, entry: &Entry) -> Result<(), String> {
+        let Some((job, kind @ ("spec" | "cancel"))) = subject_of(entry) else {
+            return Ok(());
+        };
+        let account = self.account(&job).await?;
+        match kind {
+            "spec" => account.spec = read(entry),
+            _ => account.cancel = read(entry),
+        }
+        self.conclude_if_complete(&job).await
+    }
+
+    /// The account of `job`, loaded if it is not in memory.
+    async fn account(&mut self, job: &JobId) -> Result<&mut Account, String> {
+        let record = if self.ledger.accounts.contains_key(job) {
+            JobRecord::default()
+        } else {
+            self.jobs().record(job).await.map_err(|e| e.to_string())?
+        };
+        let account = self.ledger.load(job, record);
+        account.touched_seconds = clock::now_seconds();
+        Ok(account)
+    }
+
+    async fn count(&mut self, message: &Message) -> Result<(), String> {
+        let topology = &self.role.broker.topology;
+        let Some(stored) = StoredOutcome::read(message, topology) else {
+            return Ok(());
+        };
+        let job = stored.task.job.clone();
+        let account = self.account(&job).await?;
+        let new = account.count(&Counted {
+            sequence: stored.sequence,
+            outcome: stored.outcome,
+            replay: stored.replay,
+            in_deadline: stored.in_deadline,
+            stored_seconds: stored.stored_seconds,
+        });
+        account.refold |= new && stored.replay > 0 && account.progress.ended_seconds.is_some();
+        self.applied_sequence = stored.sequence;
+        if !new {
+            return Ok(());
+        }
+        self.role.metrics.collected(stored.outcome.as_str());
+        let span = self
+            .role
+            .tracer
+            .collect(&stored.task, stored.traceparent.as_deref());
+        span.end((stored.outcome == Outcome::Failed).then_some("dead letter"));
+        self.conclude_if_complete(&job).await
+    }
+
+    async fn conclude_if_complete(&mut self, job: &JobId) -> Result<(), String> {
+        let Some(account) = self.ledger.accounts.get_mut(job) else {
+            return Ok(());
+        };
+        let again = account.refold && !account.concluding;
+        if !account.is_complete() && !again {
+            return Ok(());
+        }
+        account.refold = false;
+        if account.cancel.is_some() || !self.role.collector.folds() {
+            return self.end(job, None).await;
+        }
+        account.concluding = true;
+        let outcomes = account.progress.done + account.progress.failed;
+        let (role, events, folds) = (
+            Arc::clone(&self.role),
+            self.events.clone(),
+            Arc::clone(&self.folds),
+        );
+        let job = job.clone();
+        tokio::spawn(async move {
+            let _turn = folds.acquire_owned().await;
+            let collector = Arc::clone(&role.collector);
+            let folded = fold::fold(&role.broker, &role.user, collector, &job, outcomes).await;
+            // Nobody listens once another collector leads; that one folds again.
+            let _ = events.send(Event::Folded(job, folded));
+        });
+        Ok(())
+    }
+
+    async fn note_event(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::Folded(job, folded) => {
+                if let Err(error) = &folded {
+                    tracing::warn!(%job, error, "a job has no summary");
+                }
+                self.account(&job).await?.concluding = false;
+                self.end(&job, folded.err()).await?;
+                self.conclude_if_complete(&job).await
+            }
+            Event::CalledBack(job, callback) => {
+                let account = self.account(&job).await?;
+                account.calling_back = false;
+                account.progress.callback = callback;
+                account.dirty = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes that `job` has ended, at once: somebody may be waiting for it.
+    async fn end(&mut self, job: &JobId, fold_error: Option<String>) -> Result<(), String> {
+        let account = self.account(job).await?;
+        account.progress.ended_seconds = Some(clock::now_seconds());
+        account.progress.fold_error = fold_error;
+        account.dirty = true;
+        self.role.metrics.job("ended");
+        self.store_progress(job).await?;
+        self.call_back(job);
+        Ok(())
+    }
+
+    /// Stores what changed of a job. Fails if another leader has stored something meanwhile.
+    async fn store_progress(&mut self, job: &JobId) -> Result<(), String> {
+        let broker = Arc::clone(&self.role.broker);
+        let Some(account) = self
+            .ledger
+            .accounts
+            .get_mut(job)
+            .filter(|account| account.dirty)
+        else {
+            return Ok(());
+        };
+        let jobs = Jobs::new(&broker);
+        let stored = jobs.update_progress(job, &account.progress, account.revision);
+        account.revision = stored.await.map_err(|e| e.to_string())?;
+        account.dirty = false;
+        Ok(())
+    }
+
+    /// Starts the callback of an ended job that still waits for it.
+    fn call_back(&mut self, job: &JobId) {
+        let Some(account) = self.ledger.accounts.get_mut(job) else {
+            return;
+        };
+        let url = account
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.callback_url.clone());
+        let due = account.progress.ended_seconds.is_some()
+            && account.progress.callback == Callback::Pending
+            && !account.calling_back;
+        let (Some(url), true) = (url, due) else {
+            return;
+        };
+        account.calling_back = true;
+        let record = JobRecord {
+            spec: account.spec.clone(),
+            progress: Some(account.progress.clone()),
+            revision: account.revision,
+            cancel: account.cancel.clone(),
+        };
+        let Some(status) = jobs::account(job, &record, clock::now_seconds()) else {
+            return;
+        };
+        let (role, events, turns) = (
+            Arc::clone(&self.role),
+            self.events.clone(),
+            Arc::clone(&self.callbacks),
+        );
+        let job = job.clone();
+        tokio::spawn(async move {
+            let _turn = turns.acquire_owned().await;
+            let folds = role.collector.folds();
+            let ended = outcomes::ended(&role.broker, status, folds).await;
+            let callback = callback::call(&role.http, &role.config, &url, &ended).await;
+            let _ = events.send(Event::CalledBack(job, callback));
+        });
+    }
+
+    /// Deals with what ended while nobody led.
+    async fn catch_up(&mut self) -> Result<(), String> {
+        let jobs: Vec<JobId> = self.ledger.accounts.keys().cloned().collect();
+        for job in jobs {
+            self.conclude_if_complete(&job).await?;
+            self.call_back(&job);
+        }
+        Ok(())
+    }
+
+    /// Stores the progress that changed, then how far the stream was read.
+    async fn flush(&mut self) -> Result<(), String> {
+        let changed = self
+            .ledger
+            .accounts
+            .iter()
+            .filter(|(_, account)| account.dirty);
+        let changed: Vec<JobId> = changed.map(|(job, _)| job.clone()).collect();
+        for job in &changed {
+            self.store_progress(job).await?;
+        }
+        if self.applied_sequence != self.stored_sequence {
+            let position = self.applied_sequence.to_string();
+            let stored = self.role.broker.jobs.put(CHECKPOINT, position.into()).await;
+            stored.map_err(|error| chain(&error))?;
+            self.stored_sequence = self.applied_sequence;
+        }
+        self.ledger.forget_idle(clock::now_seconds(), IDLE_SECONDS);
+        Ok(())
+    }
+}
+
+/// The job and the kind of record an entry is about.
+fn subject_of(entry: &Entry) -> Option<(JobId, &str)> {
+    if entry.operation != Operation::Put {
+        return None;
+    }
+    let (job, kind) = entry.key.split_once('.')?;
+    Some((JobId::new(job).ok()?, kind))
+}
+
+fn read<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
+    serde_json::from_slice(&entry.value).ok()
+}

@@ -1,0 +1,176 @@
+//! Pulls tasks: exactly as many as there is room for, so that no busy worker hoards them.
+//!
+//! One subscription receives what any number of pull requests bring. A request that is open at
+//! the server counts as tasks on their way; what it did not bring is told by the status message
+//! that ends it. On a drain the subscription is closed in step with the server, so a task on its
+//! way is handed back rather than left to the ack wait.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Message, Subscriber};
+use bytes::Bytes;
+use farm_core::topology::Topology;
+use futures_util::StreamExt;
+use tokio::time::Instant;
+
+use crate::runtime::broker::Broker;
+
+/// How long an idle pull waits at the server.
+const IDLE_PULL: Duration = Duration::from_secs(10);
+/// How long a pull for tasks known to wait stays open.
+const BUSY_PULL: Duration = Duration::from_millis(500);
+/// How long not to ask a server that could not answer.
+const REST: Duration = Duration::from_millis(250);
+/// How much longer than its own limit a request may stay unanswered before it counts as lost.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(crate) struct Intake {
+    broker: Arc<Broker>,
+    inbox: String,
+    subscriber: Subscriber,
+    next_request: u64,
+    /// Open requests and when to stop waiting for them.
+    requests: HashMap<u64, Instant>,
+    /// Tasks asked for and not arrived.
+    outstanding: usize,
+    /// When to ask again after the server could not answer.
+    not_before: Instant,
+}
+
+/// What came in.
+pub(crate) enum Arrival {
+    Task(Message),
+    /// A request ended without all its tasks.
+    RequestEnded,
+    Closed,
+}
+
+impl Intake {
+    pub async fn open(broker: Arc<Broker>) -> Result<Self, async_nats::SubscribeError> {
+        let inbox = broker.client.new_inbox();
+        let subscriber = broker.client.subscribe(format!("{inbox}.*")).await?;
+        Ok(Self {
+            broker,
+            inbox,
+            subscriber,
+            next_request: 0,
+            requests: HashMap::new(),
+            outstanding: 0,
+            not_before: Instant::now(),
+        })
+    }
+
+    /// Keeps `room` tasks on their way; `waiting` says whether the queue is known to hold some.
+    pub async fn ask(&mut self, room: usize, waiting: bool) {
+        let Some(missing) = room.checked_sub(self.outstanding).filter(|n| *n > 0) else {
+            return;
+        };
+        if Instant::now() < self.not_before {
+            return;
+        }
+        let limit = if waiting { BUSY_PULL } else { IDLE_PULL };
+        let id = self.next_request;
+        self.next_request += 1;
+        let subject = format!(
+            "$JS.API.CONSUMER.MSG.NEXT.{}.{}",
+            self.broker.topology.tasks_stream(),
+            Topology::WORKERS_CONSUMER
+        );
+        let request = format!(r#"{{"batch":{missing},"expires":{}}}"#, limit.as_nanos());
+        let reply = format!("{}.{id}", self.inbox);
+        let sent = self
+            .broker
+            .client
+            .publish_with_reply(subject, reply, Bytes::from(request))
+            .await;
+        match sent {
+            Ok(()) => {
+                self.requests.insert(id, Instant::now() + limit + PATIENCE);
+                self.outstanding += missing;
+            }
+            Err(error) => tracing::debug!(%error, "a pull request could not be sent"),
+        }
+    }
+
+    /// The next task, or the end of a request.
+    pub async fn next(&mut self) -> Arrival {
+        let Some(message) = self.subscriber.next().await else {
+            return Arrival::Closed;
+        };
+        let Some(status) = message.status else {
+            self.outstanding = self.outstanding.saturating_sub(1);
+            return Arrival::Task(message);
+        };
+        let id = message
+            .subject
+            .rsplit('.')
+            .next()
+            .and_then(|id| id.parse().ok());
+        if let Some(id) = id
+            && self.requests.remove(&id).is_some()
+        {
+            self.outstanding = self.outstanding.saturating_sub(unfilled(&message));
+            if self.requests.is_empty() {
+                self.outstanding = 0;
+            }
+            self.note_status(status);
+        }
+        Arrival::RequestEnded
+    }
+
+    /// A request that found no task, or waited in vain, is in order. Any other end (no JetStream
+    /// leader, a deleted consumer) would repeat at once.
+    fn note_status(&mut self, status: async_nats::StatusCode) {
+        if !matches!(status.as_u16(), 404 | 408) {
+            tracing::warn!(
+                status = status.as_u16(),
+                "NATS gives no tasks at the moment"
+            );
+            self.not_before = Instant::now() + REST;
+        }
+    }
+
+    /// Forgets every request: the server that had them is gone.
+    pub fn reset(&mut self) {
+        self.requests.clear();
+        self.outstanding = 0;
+    }
+
+    /// Forgets requests that were filled, or lost without a word.
+    pub fn forget_overdue(&mut self) {
+        let now = Instant::now();
+        self.requests.retain(|_, give_up| *give_up > now);
+        if self.requests.is_empty() {
+            self.outstanding = 0;
+        }
+    }
+
+    /// Stops asking, and gives back whatever was still on its way.
+    pub async fn close(mut self) -> Vec<Message> {
+        let mut late = Vec::new();
+        if self.subscriber.drain().await.is_err() {
+            return late;
+        }
+        let give_up = Instant::now() + PATIENCE;
+        // Without a connection the end never comes; what was on its way comes back by itself.
+        while let Ok(Some(message)) = tokio::time::timeout_at(give_up, self.subscriber.next()).await
+        {
+            if message.status.is_none() {
+                late.push(message);
+            }
+        }
+        late
+    }
+}
+
+/// How many of its tasks a request that ended did not bring.
+fn unfilled(status: &Message) -> usize {
+    status
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get("Nats-Pending-Messages"))
+        .and_then(|count| count.as_str().parse().ok())
+        .unwrap_or(0)
+}

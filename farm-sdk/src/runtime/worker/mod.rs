@@ -1,0 +1,382 @@
+//! The worker role: pull, compute, settle; and on a drain, hand back.
+
+mod delivery;
+mod held;
+mod intake;
+mod pace;
+mod settle;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Message;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::attempt::attempt;
+use crate::config::Config;
+use crate::context::TaskFacts;
+use crate::metrics::Metrics;
+use crate::runtime::broker::Broker;
+use crate::trace::Tracer;
+use crate::verdict::{Verdict, judge, over_ceiling};
+use crate::worker::ErasedWorker;
+
+use delivery::Delivery;
+use held::{Held, Hold};
+use intake::{Arrival, Intake};
+use pace::Pace;
+use settle::{Settled, Settling};
+
+/// Outcomes that may be on their way to the server before the next task starts.
+const MAX_SETTLING: usize = 1024;
+/// How often the loop looks at what does not announce itself.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What every task of this replica is computed with.
+pub(crate) struct WorkerRole {
+    pub config: Arc<Config>,
+    pub broker: Arc<Broker>,
+    pub worker: Arc<dyn ErasedWorker>,
+    /// Where the user's code runs: apart from the connection and the heartbeats.
+    pub user: Handle,
+    pub metrics: Arc<Metrics>,
+    pub tracer: Tracer,
+    /// Cancelled when this replica is to take no more tasks.
+    pub draining: CancellationToken,
+    /// Cancelled when the grace period is over.
+    pub grace_over: CancellationToken,
+}
+
+/// A slot in use; says so when it is free again.
+struct Slot {
+    freed: mpsc::UnboundedSender<Option<Duration>>,
+    service: Option<Duration>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // The loop that listens ends only after every slot is free.
+        let _ = self.freed.send(self.service);
+    }
+}
+
+struct Ready {
+    delivery: Delivery,
+    hold: Hold,
+}
+
+struct Loop {
+    role: Arc<WorkerRole>,
+    intake: Intake,
+    held: Held,
+    pace: Pace,
+    ready: VecDeque<Ready>,
+    busy: usize,
+    last_start: Instant,
+    pending: u64,
+    tasks: TaskTracker,
+    freed: mpsc::UnboundedSender<Option<Duration>>,
+}
+
+/// Works until `draining`, then until the tasks in hand are settled or handed back.
+pub(crate) async fn run(role: Arc<WorkerRole>) -> Result<(), async_nats::SubscribeError> {
+    let held = Held::default();
+    // The consumer's own: another function of the farm may have set it.
+    let ack_wait = role.broker.workers.cached_info().config.ack_wait;
+    let heartbeat = tokio::spawn(
+        held.clone()
+            .keep_alive(role.broker.client.clone(), ack_wait),
+    );
+    let (freed, mut frees) = mpsc::unbounded_channel();
+    let mut work = Loop {
+        intake: Intake::open(Arc::clone(&role.broker)).await?,
+        role: Arc::clone(&role),
+        held,
+        pace: Pace::default(),
+        ready: VecDeque::new(),
+        busy: 0,
+        last_start: Instant::now(),
+        pending: 0,
+        tasks: TaskTracker::new(),
+        freed,
+    };
+    work.pull(&mut frees).await;
+    work.drain(frees).await;
+    heartbeat.abort();
+    Ok(())
+}
+
+impl Loop {
+    async fn pull(&mut self, frees: &mut mpsc::UnboundedReceiver<Option<Duration>>) {
+        let role = Arc::clone(&self.role);
+        let mut connections = role.broker.link.connections();
+        // Only what comes after counts: no request was lost with the first connection.
+        connections.mark_unchanged();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.start_ready();
+            self.ask().await;
+            tokio::select! {
+                () = role.draining.cancelled() => return,
+                Some(service) = frees.recv() => {
+                    self.note_free(service);
+                    self.hand_back_surplus().await;
+                }
+                arrival = self.intake.next() => match arrival {
+                    Arrival::Task(message) => self.take(message).await,
+                    Arrival::RequestEnded => {}
+                    Arrival::Closed => return,
+                },
+                Ok(()) = connections.changed() => self.intake.reset(),
+                _ = tick.tick() => self.note_time().await,
+            }
+        }
+    }
+
+    fn slots(&self) -> usize {
+        self.role.config.slots as usize
+    }
+
+    /// Outcomes on their way to the server.
+    fn settling(&self) -> usize {
+        self.tasks.len().saturating_sub(self.busy)
+    }
+
+    fn note_free(&mut self, service: Option<Duration>) {
+        self.busy -= 1;
+        if let Some(service) = service {
+            self.pace.observe(service);
+        }
+        self.role.metrics.busy_slots(self.busy);
+    }
+
+    /// Asks for what the free slots can take, and for short tasks some more to have ready.
+    async fn ask(&mut self) {
+        let free = self.slots().saturating_sub(self.busy + self.ready.len());
+        let waiting = self.pending > 0;
+        let ahead = if waiting {
+            let known = usize::try_from(self.pending).unwrap_or(usize::MAX);
+            let prefetch = self.pace.prefetch(self.slots());
+            prefetch.saturating_sub(self.ready.len()).min(known)
+        } else {
+            0
+        };
+        // Asking for each slot as it frees would cost a request a task.
+        let worthwhile = free > 0 || ahead >= self.pace.prefetch(self.slots()) / 2;
+        if worthwhile && self.settling() < MAX_SETTLING {
+            self.intake.ask(free + ahead, waiting).await;
+        }
+    }
+
+    async fn take(&mut self, message: Message) {
+        let Some(ready) = self.read(message) else {
+            return;
+        };
+        self.pending = ready.delivery.pending;
+        self.ready.push_back(ready);
+        self.hand_back_surplus().await;
+    }
+
+    /// Tasks that turn out longer than those before are not what this was asked to keep ready:
+    /// lets others have them.
+    async fn hand_back_surplus(&mut self) {
+        let free = self.slots().saturating_sub(self.busy);
+        let most = free + self.pace.most_ready(self.slots());
+        // Once: every hand-back counts as an attempt at the server.
+        while self.ready.len() > most
+            && let Some(surplus) = self
+                .ready
+                .pop_back_if(|ready| ready.delivery.delivered == 1)
+        {
+            surplus.delivery.hand_back(None).await;
+        }
+    }
+
+    /// A task that is not finished yet is long already.
+    async fn note_time(&mut self) {
+        self.intake.forget_overdue();
+        let running = self.last_start.elapsed();
+        if self.busy == self.slots() && running >= TICK {
+            self.pace.observe(running);
+            self.hand_back_surplus().await;
+        }
+    }
+
+    fn read(&self, message: Message) -> Option<Ready> {
+        let broker = &self.role.broker;
+        let reply = message.reply.clone();
+        let deadline = self.role.config.deadline;
+        match Delivery::read(message, &broker.jetstream, &broker.topology, deadline) {
+            Ok(delivery) => Some(Ready {
+                hold: self.held.hold(delivery.delivery_sequence, reply),
+                delivery,
+            }),
+            Err(error) => {
+                tracing::warn!(error, "ignored a message");
+                None
+            }
+        }
+    }
+
+    fn start_ready(&mut self) {
+        while self.busy < self.slots() && self.settling() < MAX_SETTLING {
+            let Some(ready) = self.ready.pop_front() else {
+                return;
+            };
+            self.busy += 1;
+            self.last_start = Instant::now();
+            self.role.metrics.busy_slots(self.busy);
+            let slot = Slot {
+                freed: self.freed.clone(),
+                service: None,
+            };
+            self.tasks.spawn(live(Arc::clone(&self.role), ready, slot));
+        }
+    }
+
+    /// Hands back what has not started, and gives what has the grace period to finish.
+    async fn drain(self, mut frees: mpsc::UnboundedReceiver<Option<Duration>>) {
+        let Loop {
+            role,
+            intake,
+            held,
+            ready,
+            tasks,
+            freed,
+            ..
+        } = self;
+        let started = Instant::now();
+        for Ready { delivery, .. } in &ready {
+            delivery.hand_back(None).await;
+        }
+        let mut handed_back = ready.len();
+        drop((ready, held));
+        for message in intake.close().await {
+            let broker = &role.broker;
+            if let Ok(delivery) = Delivery::read(message, &broker.jetstream, &broker.topology, None)
+            {
+                delivery.hand_back(None).await;
+                handed_back += 1;
+            }
+        }
+        tasks.close();
+        let unfinished = tasks.len();
+        drop(freed);
+        tasks.wait().await;
+        frees.close();
+        tracing::info!(
+            handed_back,
+            unfinished,
+            seconds = started.elapsed().as_secs_f64(),
+            in_grace = !role.grace_over.is_cancelled(),
+            "drained"
+        );
+    }
+}
+
+/// The life of one delivery in this replica.
+async fn live(role: Arc<WorkerRole>, ready: Ready, mut slot: Slot) {
+    let Ready { delivery, hold } = ready;
+    let span = role
+        .tracer
+        .attempt(&delivery.task, delivery.delivered, delivery.traceparent());
+    let settling = |service| Settling {
+        broker: &role.broker,
+        replica: &role.config.replica,
+        delivery: &delivery,
+        service,
+        traceparent: span.traceparent(),
+    };
+    if delivery.delivered > 1 && has_outcome(&role.broker, &delivery).await {
+        settling(Duration::ZERO).finish_stored().await;
+        role.metrics.settled(Settled::Duplicate.as_str());
+        return;
+    }
+    let started = Instant::now();
+    let Some(verdict) = compute(&role, &delivery).await else {
+        delivery.hand_back(None).await;
+        role.metrics.settled("handed_back");
+        return;
+    };
+    let service = started.elapsed();
+    // A failure that comes at once says nothing of how long tasks take.
+    slot.service = matches!(verdict, Verdict::Done(_)).then_some(service);
+    drop(slot);
+    let failure = match &verdict {
+        Verdict::Done(_) => None,
+        Verdict::Retry { cause, .. } | Verdict::Dead { cause } => Some(cause.clone()),
+    };
+    let settled = tokio::select! {
+        settled = async { settling(service).settle(verdict).await } => settled,
+        // NATS does not take the outcome; the task stays with the queue.
+        () = role.grace_over.cancelled() => {
+            delivery.hand_back(None).await;
+            return;
+        }
+    };
+    drop(hold);
+    role.metrics.settled(settled.as_str());
+    if matches!(settled, Settled::Done | Settled::Failed) {
+        let done = settled == Settled::Done;
+        role.metrics
+            .computed(service, done, &delivery_times(&delivery));
+    }
+    span.end(failure.as_deref());
+}
+
+/// The verdict on one attempt, or `None` if the grace period ended first.
+async fn compute(role: &WorkerRole, delivery: &Delivery) -> Option<Verdict> {
+    let policy = &role.config.retry;
+    if let Some(defect) = &delivery.defect {
+        return Some(Verdict::Dead {
+            cause: defect.clone(),
+        });
+    }
+    if let Some(verdict) = over_ceiling(delivery.delivered, policy) {
+        return Some(verdict);
+    }
+    let facts = TaskFacts {
+        task: delivery.task.clone(),
+        attempt: delivery.delivered,
+        deadline: delivery.due(),
+        draining: role.draining.clone(),
+    };
+    let (worker, body) = (Arc::clone(&role.worker), delivery.body());
+    let computing = role
+        .user
+        .spawn(async move { attempt(worker.as_ref(), body, facts).await });
+    tokio::select! {
+        result = computing => {
+            let unit_random = f64::from(fresh_random()) / f64::from(u32::MAX);
+            // The join fails only if the user's runtime is shut down under us.
+            result.ok().map(|result| judge(delivery.delivered, result, policy, unit_random))
+        }
+        () = role.grace_over.cancelled() => None,
+    }
+}
+
+async fn has_outcome(broker: &Broker, delivery: &Delivery) -> bool {
+    let subject = broker.topology.result_subject(&delivery.task);
+    broker
+        .results
+        .direct_get_last_for_subject(subject)
+        .await
+        .is_ok()
+}
+
+/// Randomness for jitter only.
+fn fresh_random() -> u32 {
+    uuid::Uuid::new_v4().as_fields().0
+}
+
+/// Sojourn so far and the deadline, in seconds.
+fn delivery_times(delivery: &Delivery) -> (f64, Option<f64>) {
+    let sojourn = (crate::clock::now_seconds() - delivery.submitted_seconds).max(0.0);
+    (sojourn, delivery.deadline.map(|d| d.as_secs_f64()))
+}

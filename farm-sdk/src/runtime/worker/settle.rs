@@ -1,0 +1,255 @@
+//! Carries a verdict out: stores the outcome, then takes the task off the queue.
+//!
+//! The outcome of a task is the one message on its result subject, written only if there is none
+//! yet. That write decides: a second worker that computed the same task finds the place taken,
+//! for as long as results are kept, and only acknowledges.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::context::PublishError;
+use async_nats::jetstream::message::PublishMessage;
+use bytes::Bytes;
+use farm_core::envelope::{self, Outcome};
+use farm_core::http::DeadLetter;
+
+use crate::clock;
+use crate::runtime::broker::{Broker, Refusal, refusal};
+use crate::runtime::dead_letter;
+use crate::runtime::worker::delivery::Delivery;
+use crate::verdict::Verdict;
+
+/// How often a dead letter is written that finds another in its place.
+const LETTER_ATTEMPTS: usize = 10;
+/// When to look again for an outcome that could not be read.
+const UNREADABLE: Duration = Duration::from_secs(1);
+
+/// How a verdict was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    Done,
+    Failed,
+    Retried,
+    /// Another attempt had stored the outcome already.
+    Duplicate,
+}
+
+impl Settled {
+    /// The word in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Settled::Done => "done",
+            Settled::Failed => "failed",
+            Settled::Retried => "retried",
+            Settled::Duplicate => "duplicate",
+        }
+    }
+}
+
+pub(crate) struct Settling<'a> {
+    pub broker: &'a Broker,
+    pub replica: &'a str,
+    pub delivery: &'a Delivery,
+    pub service: Duration,
+    pub traceparent: Option<String>,
+}
+
+enum Stored {
+    New,
+    AlreadyThere,
+    TooLarge(String),
+}
+
+impl Settling<'_> {
+    /// Carries `verdict` out. Tries for ever while NATS is away: the heartbeat keeps the task.
+    pub async fn settle(&self, verdict: Verdict) -> Settled {
+        match verdict {
+            Verdict::Retry { delay, cause } => {
+                let (task, attempt) = (&self.delivery.task, self.delivery.delivered);
+                tracing::warn!(%task, attempt, cause, ?delay, "a task failed, to be tried again");
+                self.delivery.hand_back(Some(delay)).await;
+                Settled::Retried
+            }
+            Verdict::Dead { cause } => self.bury(cause).await,
+            Verdict::Done(output) => match self.store(Outcome::Done, output).await {
+                Stored::New => {
+                    self.delivery.remove(AckKind::Ack).await;
+                    Settled::Done
+                }
+                Stored::AlreadyThere => {
+                    self.delivery.remove(AckKind::Ack).await;
+                    Settled::Duplicate
+                }
+                Stored::TooLarge(limit) => {
+                    let cause = format!(
+                        "the result is too large for NATS: {limit}; raise max_payload, or return a reference to it"
+                    );
+                    self.bury(cause).await
+                }
+            },
+        }
+    }
+
+    /// Stores the failure, then the dead letter, then takes the task off the queue.
+    ///
+    /// If this replica is lost in between, the next attempt finds the failure stored and writes
+    /// the dead letter that may be missing.
+    async fn bury(&self, cause: String) -> Settled {
+        let (task, attempts) = (&self.delivery.task, self.delivery.delivered);
+        let note = Bytes::from(serde_json::Value::from(cause.as_str()).to_string());
+        match self.store(Outcome::Failed, note).await {
+            Stored::New => {
+                tracing::warn!(%task, attempts, cause, "a task failed for good: dead letter");
+                self.keep_dead_letter(cause).await;
+                self.delivery.remove(AckKind::Term).await;
+                Settled::Failed
+            }
+            Stored::AlreadyThere | Stored::TooLarge(_) => {
+                self.finish_stored().await;
+                Settled::Duplicate
+            }
+        }
+    }
+
+    /// Completes what an earlier attempt, whose outcome is stored, may have left undone.
+    pub async fn finish_stored(&self) {
+        let subject = self.broker.topology.result_subject(&self.delivery.task);
+        let Ok(stored) = self
+            .broker
+            .results
+            .direct_get_last_for_subject(subject)
+            .await
+        else {
+            // Without having seen the outcome, nobody knows whether its dead letter is there.
+            self.delivery.hand_back(Some(UNREADABLE)).await;
+            return;
+        };
+        let failed = stored
+            .headers
+            .get(envelope::OUTCOME)
+            .is_some_and(|outcome| outcome.as_str() == Outcome::Failed.as_str());
+        if failed {
+            let cause = serde_json::from_slice(&stored.payload).unwrap_or_default();
+            self.keep_dead_letter(cause).await;
+        }
+        self.delivery.remove(AckKind::Ack).await;
+    }
+
+    async fn keep_dead_letter(&self, cause: String) {
+        let letter = DeadLetter {
+            task: self.delivery.task.clone(),
+            cause,
+            attempts: self.delivery.delivered,
+            worker: self.replica.to_owned(),
+            died_seconds: clock::now_seconds(),
+            replays: self.delivery.replay,
+            deadline_seconds: self.delivery.deadline.map(|d| d.as_secs_f64()),
+            body: String::new(),
+            body_is_hex: false,
+        };
+        let subject = self.broker.topology.dead_subject(&self.delivery.task);
+        let bare = PublishMessage::build().payload(self.delivery.body());
+        let full = bare.clone().headers(dead_letter::headers(&letter));
+        let mut last = 0;
+        for _ in 0..LETTER_ATTEMPTS {
+            let message = full.clone().expected_last_subject_sequence(last);
+            match self.publish(subject.clone(), message).await {
+                Stored::New => return,
+                Stored::TooLarge(_) => {
+                    // A task that only just fitted leaves no room for its cause; the log has it.
+                    self.publish(subject, bare).await;
+                    return;
+                }
+                // Ours, from an earlier attempt; or that of before a replay, which is deleted
+                // only after the task is queued again.
+                Stored::AlreadyThere => match self.kept_letter(&subject).await {
+                    Some((_, replays)) if replays >= letter.replays => return,
+                    Some((sequence, _)) => last = sequence,
+                    None => last = 0,
+                },
+            }
+        }
+    }
+
+    /// Where the newest dead letter of `subject` is, and how often its task had been replayed.
+    async fn kept_letter(&self, subject: &str) -> Option<(u64, u64)> {
+        let kept = self
+            .broker
+            .dead
+            .direct_get_last_for_subject(subject)
+            .await
+            .ok()?;
+        let replays = kept.headers.get(envelope::REPLAY);
+        let replays = replays.and_then(|replays| replays.as_str().parse().ok());
+        Some((kept.sequence, replays.unwrap_or(0)))
+    }
+
+    async fn store(&self, outcome: Outcome, body: Bytes) -> Stored {
+        let subject = self.broker.topology.result_subject(&self.delivery.task);
+        let message = PublishMessage::build()
+            .payload(body)
+            .headers(self.headers(outcome))
+            .expected_last_subject_sequence(0);
+        self.publish(subject, message).await
+    }
+
+    fn headers(&self, outcome: Outcome) -> HeaderMap {
+        let delivery = self.delivery;
+        let mut headers = HeaderMap::new();
+        headers.insert(envelope::OUTCOME, outcome.as_str());
+        headers.insert(envelope::ATTEMPT, delivery.delivered.to_string());
+        headers.insert(envelope::WORKER, self.replica);
+        headers.insert(
+            envelope::SERVICE_SECONDS,
+            envelope::format_seconds(self.service.as_secs_f64()),
+        );
+        headers.insert(
+            envelope::SUBMITTED_SECONDS,
+            envelope::format_seconds(delivery.submitted_seconds),
+        );
+        if let Some(deadline) = delivery.deadline {
+            headers.insert(
+                envelope::DEADLINE_SECONDS,
+                envelope::format_seconds(deadline.as_secs_f64()),
+            );
+        }
+        if delivery.replay > 0 {
+            headers.insert(envelope::REPLAY, delivery.replay.to_string());
+        }
+        if let Some(traceparent) = &self.traceparent {
+            headers.insert(envelope::TRACEPARENT, traceparent.as_str());
+        }
+        headers
+    }
+
+    /// Publishes until the server has answered for certain.
+    async fn publish(&self, subject: String, message: PublishMessage) -> Stored {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let error = match self.send(subject.clone(), message.clone()).await {
+                Ok(()) => return Stored::New,
+                Err(error) => error,
+            };
+            match refusal(&error) {
+                // Perhaps our own, if its acknowledgement was lost: then it is stored, too.
+                Refusal::AlreadyThere => return Stored::AlreadyThere,
+                Refusal::TooLarge(limit) => return Stored::TooLarge(limit),
+                Refusal::Full(cause) | Refusal::Passing(cause) => {
+                    tracing::warn!(task = %self.delivery.task, cause, "an outcome could not be stored yet, trying again");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    async fn send(&self, subject: String, message: PublishMessage) -> Result<(), PublishError> {
+        self.broker
+            .jetstream
+            .send_publish(subject, message)
+            .await?
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! The worker: the function that computes one task.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec;
+use crate::context::{TaskContext, TaskFacts};
+use crate::task_error::TaskError;
+
+/// Computes one task.
+///
+/// Functions are workers already (see [`IntoWorker`]); implement this by hand only where a
+/// struct reads better.
+///
+/// ```
+/// use farm_sdk::{Farm, TaskContext, TaskError, Worker};
+///
+/// struct Doubler;
+/// impl Worker for Doubler {
+///     type State = ();
+///     type Input = u64;
+///     type Output = u64;
+///     async fn process(&self, number: u64, _: TaskContext<()>) -> Result<u64, TaskError> {
+///         Ok(number * 2)
+///     }
+/// }
+/// let farm = Farm::new(Doubler);
+/// # let _ = farm;
+/// ```
+pub trait Worker: Send + Sync + 'static {
+    /// What `init` builds once per replica.
+    type State: Send + Sync + 'static;
+    /// One task.
+    type Input: Serialize + DeserializeOwned + Send + 'static;
+    /// The result of one task.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Computes `input`. It may run twice for one task if a replica is lost, though only one
+    /// result counts: key side effects by [`TaskContext::task_id`].
+    fn process(
+        &self,
+        input: Self::Input,
+        context: TaskContext<Self::State>,
+    ) -> impl Future<Output = Result<Self::Output, TaskError>> + Send;
+}
+
+/// Whatever [`crate::Farm::new`] takes: a [`Worker`] or an async function.
+///
+/// `Marker` only tells the two apart; it is always inferred.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the worker of a farm",
+    label = "not a worker",
+    note = "write `async fn work(input: In, context: TaskContext<State>) -> Result<Out, TaskError>`",
+    note = "or, for CPU-bound work, `blocking(work)` with `fn work(input: In, context: &TaskContext<State>) -> Result<Out, TaskError>`",
+    note = "In and Out derive serde's Serialize and Deserialize"
+)]
+pub trait IntoWorker<Marker> {
+    /// The worker it becomes.
+    type Worker: Worker;
+
+    /// Becomes that worker.
+    fn into_worker(self) -> Self::Worker;
+}
+
+impl<W: Worker> IntoWorker<()> for W {
+    type Worker = W;
+    fn into_worker(self) -> W {
+        self
+    }
+}
+
+/// An async function as a [`Worker`].
+pub struct AsyncFn<F, Signature> {
+    function: F,
+    signature: PhantomData<fn() -> Signature>,
+}
+
+impl<F, In, S, Fut, Out> IntoWorker<fn(In, TaskContext<S>) -> Fut> for F
+where
+    F: Fn(In, TaskContext<S>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Out, TaskError>> + Send + 'static,
+    In: Serialize + DeserializeOwned + Send + 'static,
+    Out: Serialize + DeserializeOwned + Send + 'static,
+    S: Send + Sync + 'static,
+{
+    type Worker = AsyncFn<F, fn(In, TaskContext<S>) -> Fut>;
+    fn into_worker(self) -> Self::Worker {
+        AsyncFn {
+            function: self,
+            signature: PhantomData,
+        }
+    }
+}
+
+impl<F, In, S, Fut, Out> Worker for AsyncFn<F, fn(In, TaskContext<S>) -> Fut>
+where
+    F: Fn(In, TaskContext<S>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Out, TaskError>> + Send + 'static,
+    In: Serialize + DeserializeOwned + Send + 'static,
+    Out: Serialize + DeserializeOwned + Send + 'static,
+    S: Send + Sync + 'static,
+{
+    type State = S;
+    type Input = In;
+    type Output = Out;
+    fn process(
+        &self,
+        input: In,
+        context: TaskContext<S>,
+    ) -> impl Future<Output = Result<Out, TaskError>> + Send {
+        (self.function)(input, context)
+    }
+}
+
+/// A plain function as a [`Worker`], run on a thread of its own. Made by [`blocking`].
+pub struct Blocking<F, Signature> {
+    function: Arc<F>,
+    signature: PhantomData<fn() -> Signature>,
+}
+
+/// Makes a worker of a plain function that computes or blocks.
+///
+/// It runs on a blocking thread, so that nothing else in the replica waits for it.
+///
+/// ```
+/// use farm_sdk::{Farm, TaskContext, TaskError, blocking};
+///
+/// fn factorise(number: u64, _: &TaskContext<()>) -> Result<Vec<u64>, TaskError> {
+///     Ok((2..=number).filter(|divisor| number % divisor == 0).collect())
+/// }
+/// let farm = Farm::new(blocking(factorise));
+/// # let _ = farm;
+/// ```
+pub fn blocking<F, In, S, Out>(function: F) -> Blocking<F, fn(In, S) -> Out>
+where
+    F: Fn(In, &TaskContext<S>) -> Result<Out, TaskError> + Send + Sync + 'static,
+{
+    Blocking {
+        function: Arc::new(function),
+        signature: PhantomData,
+    }
+}
+
+impl<F, In, S, Out> Worker for Blocking<F, fn(In, S) -> Out>
+where
+    F: Fn(In, &TaskContext<S>) -> Result<Out, TaskError> + Send + Sync + 'static,
+    In: Serialize + DeserializeOwned + Send + 'static,
+    Out: Serialize + DeserializeOwned + Send + 'static,
+    S: Send + Sync + 'static,
+{
+    type State = S;
+    type Input = In;
+    type Output = Out;
+    async fn process(&self, input: In, context: TaskContext<S>) -> Result<Out, TaskError> {
+        let function = Arc::clone(&self.function);
+        let computing = tokio::task::spawn_blocking(move || function(input, &context));
+        match computing.await {
+            Ok(result) => result,
+            Err(stopped) => match stopped.try_into_panic() {
+                // Let it unwind here as it would have there: the caller catches it.
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(TaskError::transient("the replica is shutting down")),
+            },
+        }
+    }
+}
+
+/// A worker whose types are bytes: what the roles handle.
+pub(crate) trait ErasedWorker: Send + Sync {
+    /// Decodes `body`, computes it, encodes the result.
+    fn call(&self, body: Bytes, facts: TaskFacts) -> BoxFuture<'static, Result<Bytes, TaskError>>;
+}
+
+/// A worker together with the state that `init` built.
+pub(crate) struct Bound<W: Worker> {
+    pub worker: Arc<W>,
+    pub state: Arc<W::State>,
+}
+
+impl<W: Worker> ErasedWorker for Bound<W> {
+    fn call(&self, body: Bytes, facts: TaskFacts) -> BoxFuture<'static, Result<Bytes, TaskError>> {
+        let worker = Arc::clone(&self.worker);
+        let context = TaskContext::new(Arc::clone(&self.state), facts);
+        Box::pin(async move {
+            let input: W::Input = codec::decode(&body).map_err(|mismatch| {
+                TaskError::permanent(format!("the task does not fit the worker: {mismatch}"))
+            })?;
+            drop(body);
+            let output = worker.process(input, context).await?;
+            codec::encode(&output).map_err(|error| {
+                TaskError::permanent(format!("the result cannot be written as JSON: {error}"))
+            })
+        })
+    }
+}

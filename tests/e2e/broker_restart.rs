@@ -1,0 +1,92 @@
+//! The broker may be killed at any time; what it had acknowledged stays true.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use farm_core::JobId;
+use farm_core::http::{Accepted, NDJSON};
+use farm_tests::{FarmOnNats, Function, NatsServer, Replica, eventually, streamed, within};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+const SOON: Duration = Duration::from_secs(60);
+
+async fn assert_each_has_its_result(face: &Replica, job: &JobId, count: usize) {
+    let status = face.http.ended(job, SOON).await;
+    assert_eq!((status.done, status.failed), (count as u64, 0));
+    let outcomes = face.http.results(job).await;
+    let distinct: HashSet<_> = outcomes.iter().map(|o| o.task.as_str()).collect();
+    assert_eq!((outcomes.len(), distinct.len()), (count, count));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_broker_loses_nothing_and_a_submit_meanwhile_is_refused() {
+    const TASKS: usize = 1_000;
+    let mut nats = NatsServer::start().await;
+    let settings = Function::sleeper(&nats).set("FARM_ACK_WAIT", "2s");
+    let face = settings.clone().roles("emitter,collector").start().await;
+    let worker = settings.clone().roles("worker").set("FARM_SLOTS", 4);
+    let _workers = (worker.start().await, worker.start().await);
+    let job = face
+        .http
+        .submit_lines(std::iter::repeat_n(json!({"seconds": 0.02}), TASKS))
+        .await
+        .job;
+    let on_nats = FarmOnNats::connect(&nats, &settings).await;
+    let before = eventually("work is under way", SOON, async || {
+        let count = on_nats.counts().await.results;
+        (count > 100).then_some(count)
+    })
+    .await;
+    assert!(before < TASKS as u64, "nothing was left to do");
+
+    nats.kill();
+    let submit = face.http.request(Method::POST, "/").json(&json!([{}]));
+    let answer = submit.send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("retry-after"));
+    nats.start_again().await;
+
+    assert_each_has_its_result(&face, &job, TASKS).await;
+    assert_eq!(on_nats.counts().await.results, TASKS as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_that_saw_the_broker_die_says_202_only_for_what_is_stored() {
+    const BEFORE: usize = 3_000;
+    const AFTER: usize = 500;
+    let mut nats = NatsServer::start().await;
+    let sleeper = Function::sleeper(&nats)
+        .set("FARM_SLOTS", 8)
+        .set("FARM_ACK_WAIT", "2s");
+    let replica = sleeper.start().await;
+    let (body, pieces) = streamed();
+    let request = replica
+        .http
+        .request(Method::POST, "/")
+        .header("content-type", NDJSON)
+        .body(pieces);
+    let answer = tokio::spawn(request.send());
+    let lines = |count| Ok(Bytes::from("{}\n".repeat(count)));
+    body.send(lines(BEFORE)).await.unwrap();
+    let on_nats = FarmOnNats::connect(&nats, &sleeper).await;
+    eventually("tasks come in", SOON, async || {
+        (on_nats.counts().await.results > 0).then_some(())
+    })
+    .await;
+
+    nats.kill();
+    body.send(lines(AFTER)).await.unwrap();
+    nats.start_again().await;
+    drop(body);
+
+    // All that was on its way is sent again after one wait for an acknowledgement, not one each.
+    let limit = Duration::from_secs(30);
+    let answer = within("the submit is answered", limit, answer).await;
+    let answer = answer.unwrap().unwrap();
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    let accepted: Accepted = answer.json().await.unwrap();
+    assert_eq!(accepted.accepted, (BEFORE + AFTER) as u64);
+    assert_each_has_its_result(&replica, &accepted.job, BEFORE + AFTER).await;
+}

@@ -1,0 +1,90 @@
+//! A replica told to stop finishes what it can and hands back the rest at once.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use farm_tests::{FarmOnNats, Function, NatsServer, eventually};
+use serde_json::json;
+
+/// Far below the default ack wait of 30 s, after which lost tasks would come back anyway.
+const AT_ONCE: Duration = Duration::from_secs(15);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_under_load_loses_nothing_and_delays_nothing() {
+    const TASKS: usize = 400;
+    let nats = NatsServer::start().await;
+    let settings = Function::sleeper(&nats);
+    let face = settings.clone().roles("emitter,collector").start().await;
+    let worker = settings.clone().roles("worker").set("FARM_SLOTS", 4);
+    let mut leaving = worker.clone().start().await;
+    let _staying = worker.start().await;
+    // Short tasks, so that replicas keep some ready beyond those they compute.
+    let job = face
+        .http
+        .submit_lines(std::iter::repeat_n(json!({"seconds": 0.002}), TASKS))
+        .await
+        .job;
+    let long = face
+        .http
+        .submit_lines(std::iter::repeat_n(json!({"seconds": 0.3}), 40))
+        .await
+        .job;
+    let on_nats = FarmOnNats::connect(&nats, &settings).await;
+    eventually("work is under way", AT_ONCE, async || {
+        (on_nats.counts().await.results > 50).then_some(())
+    })
+    .await;
+
+    let told = Instant::now();
+    leaving.terminate();
+    let exit = leaving.exit(AT_ONCE).await;
+    assert_eq!(exit.code(), Some(0), "{}", leaving.process.output());
+    for (job, count) in [(&job, TASKS), (&long, 40)] {
+        let status = face.http.ended(job, AT_ONCE).await;
+        assert_eq!((status.done, status.failed), (count as u64, 0));
+    }
+    assert!(told.elapsed() < AT_ONCE, "{:?}", told.elapsed());
+
+    let outcomes = face.http.results(&job).await;
+    let distinct: HashSet<_> = outcomes.iter().map(|o| o.task.as_str()).collect();
+    assert_eq!(distinct.len(), TASKS);
+    assert_eq!(on_nats.counts().await.results, TASKS as u64 + 40);
+    assert!(
+        leaving.process.output().contains("in_grace=true"),
+        "{}",
+        leaving.process.output()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_longer_than_the_grace_period_are_finished_elsewhere() {
+    let nats = NatsServer::start().await;
+    let settings = Function::sleeper(&nats);
+    let face = settings.clone().roles("emitter,collector").start().await;
+    let worker = settings
+        .roles("worker")
+        .set("FARM_SLOTS", 2)
+        .set("FARM_GRACE_PERIOD", "500ms");
+    let mut leaving = worker.clone().start().await;
+    let job = face
+        .http
+        .submit_lines(std::iter::repeat_n(json!({"seconds": 4}), 2))
+        .await
+        .job;
+    eventually("both tasks are taken up", AT_ONCE, async || {
+        (face.http.farm().await.in_flight_tasks == 2).then_some(())
+    })
+    .await;
+    let heir = worker.start().await;
+
+    let told = Instant::now();
+    leaving.terminate();
+    let exit = leaving.exit(Duration::from_secs(4)).await;
+    assert_eq!(exit.code(), Some(0), "{}", leaving.process.output());
+    let status = face.http.ended(&job, AT_ONCE).await;
+    assert_eq!((status.done, status.failed), (2, 0));
+    assert!(told.elapsed() < AT_ONCE, "{:?}", told.elapsed());
+    for outcome in face.http.results(&job).await {
+        assert_eq!((outcome.worker.as_str(), outcome.attempt), (heir.name(), 2));
+    }
+}
