@@ -2,10 +2,13 @@
 //!
 //! A type lives here only if two processes, or two crates that may not know each other,
 //! exchange it: [names](FarmName), the NATS [topology], the [envelope] around a task and its
-//! result, the [HTTP bodies](http) of a farm function, and the [OpenFaaS gateway](gateway) API.
+//! result, the [HTTP bodies](http) of a farm function, what [workers report](telemetry) and are
+//! [told](control), what the autoscaler [decided](decision), and the [OpenFaaS gateway](gateway) API.
 //!
 //! No async, no I/O and no clock: time is always an argument.
 
+pub mod control;
+pub mod decision;
 pub mod envelope;
 pub mod gateway;
 pub mod http;
@@ -13,6 +16,7 @@ pub mod job;
 mod name;
 pub mod quantity;
 mod role;
+pub mod telemetry;
 pub mod topology;
 
 pub use name::{FarmName, InvalidName, JobId, TaskId, TaskKey};

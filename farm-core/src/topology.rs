@@ -8,6 +8,10 @@
 //! | key-value bucket | `farm-<F>-jobs` | what each job is, how far it is |
 //! | key-value bucket | `farm-<F>-lease` | which collector leads |
 //! | object store | `farm-<F>-summaries` | what the collector folded, per job |
+//! | stream | `farm-<F>-control` | the last order of each kind to the workers |
+//! | subject | `farm.<F>.telemetry` | what worker replicas say of themselves; not stored |
+//! | subject | `farm.<F>.decision` | what the autoscaler decided and why; not stored |
+//! | key-value bucket | `farm-autoscaler-lease` | which autoscaler replica leads; of no farm |
 
 use crate::{FarmName, JobId, TaskId};
 
@@ -27,6 +31,12 @@ pub struct Topology {
 impl Topology {
     /// The durable consumer that all workers of a farm share.
     pub const WORKERS_CONSUMER: &'static str = "workers";
+    /// Reports of the worker replicas of every farm.
+    pub const ALL_TELEMETRY: &'static str = "farm.*.telemetry";
+    /// Decisions about every farm.
+    pub const ALL_DECISIONS: &'static str = "farm.*.decision";
+    /// Key-value bucket whose keys expire: which autoscaler replica leads.
+    pub const AUTOSCALER_LEASE_BUCKET: &'static str = "farm-autoscaler-lease";
 
     /// The names of `farm`.
     pub fn new(farm: FarmName) -> Self {
@@ -66,6 +76,31 @@ impl Topology {
     /// Object store of what the collector folded.
     pub fn summaries_store(&self) -> String {
         format!("farm-{}-summaries", self.farm)
+    }
+
+    /// Stream that keeps the last order of each kind to the workers.
+    pub fn control_stream(&self) -> String {
+        format!("farm-{}-control", self.farm)
+    }
+
+    /// All orders to the workers.
+    pub fn control_wildcard(&self) -> String {
+        format!("farm.{}.control.*", self.farm)
+    }
+
+    /// Where workers are told their slots ([`crate::control::SlotsOrder`]).
+    pub fn control_slots_subject(&self) -> String {
+        format!("farm.{}.control.slots", self.farm)
+    }
+
+    /// Where worker replicas report ([`crate::telemetry::WorkerTelemetry`]).
+    pub fn telemetry_subject(&self) -> String {
+        format!("farm.{}.telemetry", self.farm)
+    }
+
+    /// Where decisions are told ([`crate::decision::DecisionEvent`]).
+    pub fn decision_subject(&self) -> String {
+        format!("farm.{}.decision", self.farm)
     }
 
     /// Where the tasks of `job` are published.
@@ -115,6 +150,21 @@ impl Topology {
             .strip_prefix(self.farm.as_str())?
             .strip_prefix(".task.")?;
         JobId::new(job).ok()
+    }
+
+    /// The farm a telemetry or decision subject belongs to.
+    ///
+    /// ```
+    /// use farm_core::topology::Topology;
+    /// let farm = Topology::farm_of_subject("farm.thumbnails.telemetry").unwrap();
+    /// assert_eq!(farm.as_str(), "thumbnails");
+    /// assert!(Topology::farm_of_subject("farm.thumbnails.task.7").is_none());
+    /// ```
+    pub fn farm_of_subject(subject: &str) -> Option<FarmName> {
+        let rest = subject.strip_prefix("farm.")?;
+        let (farm, kind) = rest.split_once('.')?;
+        matches!(kind, "telemetry" | "decision").then_some(())?;
+        FarmName::new(farm).ok()
     }
 
     /// The task a result or dead-letter subject belongs to.

@@ -1,0 +1,72 @@
+//! What a worker replica says of itself: on [`Topology::telemetry_subject`], once per
+//! `FARM_TELEMETRY_INTERVAL`, and once more when its slots or its state change.
+//!
+//! Sums and counts run from the start of the replica: a reader takes differences, so a lost
+//! report loses nothing but freshness. A count that falls means that the replica started anew.
+//!
+//! [`Topology::telemetry_subject`]: crate::topology::Topology::telemetry_subject
+
+use serde::{Deserialize, Serialize};
+
+/// One report of one worker replica.
+///
+/// ```
+/// use farm_core::telemetry::WorkerTelemetry;
+/// let report: WorkerTelemetry = serde_json::from_str(r#"{"replica":"shrink-7","slots":4}"#)?;
+/// assert_eq!((report.slots, report.service.count), (4, 0));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerTelemetry {
+    /// Name of the replica: the pod's.
+    pub replica: String,
+    /// Number of this report, from 1 at the start of the replica.
+    pub sequence: u64,
+    /// When it was sent, in seconds since 1970, by the replica's own clock.
+    pub sent_seconds: f64,
+    /// True from the moment the replica takes no more tasks.
+    pub draining: bool,
+    /// Tasks it computes at once.
+    pub slots: u32,
+    /// Slots that compute now.
+    pub busy_slots: u32,
+    /// Start of the process to the first task it could take.
+    pub cold_start_seconds: f64,
+    /// Tasks whose result it stored.
+    pub tasks_done: u64,
+    /// Tasks it gave up for good: dead letters.
+    pub tasks_failed: u64,
+    /// How long the worker function took, over the tasks whose result it stored.
+    pub service: Moments,
+    /// Submission to outcome, over the tasks whose outcome it stored.
+    pub sojourn: Moments,
+    /// Outcomes of tasks that had a deadline.
+    pub with_deadline: u64,
+    /// Those of them that met it.
+    pub in_deadline: u64,
+}
+
+/// A sum of seconds that can be differenced: enough for mean and variance of any window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Moments {
+    /// Observations since the start of the replica.
+    pub count: u64,
+    /// Their sum.
+    pub sum_seconds: f64,
+    /// Sum of their squares, in seconds squared.
+    pub sum_squared_seconds: f64,
+    /// The largest one since the report before this one; 0 if there was none.
+    pub recent_max_seconds: f64,
+}
+
+impl Moments {
+    /// Counts one observation.
+    pub fn observe(&mut self, seconds: f64) {
+        self.count += 1;
+        self.sum_seconds += seconds;
+        self.sum_squared_seconds += seconds * seconds;
+        self.recent_max_seconds = self.recent_max_seconds.max(seconds);
+    }
+}
