@@ -22,6 +22,10 @@ demo: nats ## Run two example farms on this machine; pictures go to out/ (IMAGES
 	cargo build --release --locked -p farm-cli
 	@python3 examples/demo.py $(if $(IMAGES),--images "$(IMAGES)")
 
+.PHONY: policies
+policies: nats ## Run every scaling policy on a live farm; prints the tables of docs/benchmarks.md (SEEDS=3)
+	cargo run --release --locked -p farm-tests --bin policies -- --seeds $(or $(SEEDS),3)
+
 .PHONY: test
 test: check nats faas-cli ## Check and test everything, against real servers
 	$(call heading,Rust: tests against real servers)

@@ -14,6 +14,7 @@ mod lost_workers;
 mod no_hoarding;
 mod platform_contract;
 mod raw_nats;
+mod scaling;
 mod start_up;
 mod telemetry;
 mod template;

@@ -15,6 +15,7 @@ mod nats_server;
 mod port;
 mod process;
 mod receiver;
+mod scaled_farm;
 
 pub use body::streamed;
 pub use broker::{Counts, FarmOnNats};
@@ -28,3 +29,4 @@ pub use nats_server::{Access, NatsOptions, NatsServer};
 pub use port::free_port;
 pub use process::{Process, Signal};
 pub use receiver::{Received, Receiver};
+pub use scaled_farm::{Decisions, Effort, ScaledFarm, Scaling, held};
