@@ -29,7 +29,7 @@ pub struct WorkerTelemetry {
     pub draining: bool,
     /// Tasks it computes at once.
     pub slots: u32,
-    /// Slots that compute now.
+    /// Slots that compute now: more than `slots` while those that an order took away finish.
     pub busy_slots: u32,
     /// Start of the process to the first task it could take.
     pub cold_start_seconds: f64,

@@ -29,3 +29,17 @@ pub trait Policy: Send {
     /// Why it decided as it did the last time, in one sentence with its numbers.
     fn reason(&self) -> String;
 }
+
+impl<P: Policy + ?Sized> Policy for Box<P> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn decide(&mut self, observation: &Observation) -> Result<Action, PolicyError> {
+        (**self).decide(observation)
+    }
+
+    fn reason(&self) -> String {
+        (**self).reason()
+    }
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use farm_core::control::MAX_SLOTS;
 use farm_core::quantity::{format_duration, parse_bytes, parse_duration};
 use farm_core::{FarmName, Roles};
 
@@ -56,7 +57,9 @@ pub(crate) struct Config {
     pub nats_url: String,
     pub secrets_dir: PathBuf,
     pub connect_timeout: Duration,
+    /// Slots until somebody orders others.
     pub slots: u32,
+    pub telemetry_interval: Duration,
     pub ack_wait: Setting<Duration>,
     pub retry: RetryPolicy,
     pub deadline: Option<Duration>,
@@ -197,6 +200,7 @@ pub(crate) const KEYS: &[&str] = &[
     "FARM_SECRETS_DIR",
     "FARM_CONNECT_TIMEOUT",
     "FARM_SLOTS",
+    "FARM_TELEMETRY_INTERVAL",
     "FARM_ACK_WAIT",
     "FARM_MAX_ATTEMPTS",
     "FARM_MAX_DELIVERIES",
@@ -281,7 +285,10 @@ impl Config {
             connect_timeout: reader
                 .duration("FARM_CONNECT_TIMEOUT", 30 * SECOND, MILLISECOND)
                 .value,
-            slots: reader.number("FARM_SLOTS", 1, 1, 10_000).value,
+            slots: reader.number("FARM_SLOTS", 1, 1, MAX_SLOTS).value,
+            telemetry_interval: reader
+                .duration("FARM_TELEMETRY_INTERVAL", SECOND, 50 * MILLISECOND)
+                .value,
             ack_wait: reader.duration("FARM_ACK_WAIT", 30 * SECOND, SECOND / 10),
             retry,
             deadline: reader
@@ -395,6 +402,7 @@ mod tests {
             ("FARM_ROLE", "boss"),
             ("FARM_ACK_WAIT", "30"),
             ("FARM_SLOTS", "0"),
+            ("FARM_TELEMETRY_INTERVAL", "0s"),
             ("FARM_STORAGE", "tape"),
             ("FARM_QUEUE_MAX_BYTES", "1"),
         ]);

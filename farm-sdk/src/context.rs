@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use farm_core::{JobId, TaskId};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 /// The task a worker is computing and the state it was started with.
@@ -32,6 +33,8 @@ pub(crate) struct TaskFacts {
     pub attempt: u64,
     pub deadline: Option<SystemTime>,
     pub draining: CancellationToken,
+    /// Whose threads plain functions run on; the current runtime's if none.
+    pub threads: Option<Handle>,
 }
 
 impl<S> TaskContext<S> {
@@ -66,6 +69,11 @@ impl<S> TaskContext<S> {
     /// a transient error to be taken up elsewhere.
     pub fn is_draining(&self) -> bool {
         self.facts.draining.is_cancelled()
+    }
+
+    /// Whose threads plain functions run on.
+    pub(crate) fn threads(&self) -> Option<&Handle> {
+        self.facts.threads.as_ref()
     }
 }
 

@@ -166,6 +166,7 @@ async fn compute<W: Worker, Summary>(
                     attempt: queued.delivery,
                     deadline: None,
                     draining: CancellationToken::new(),
+                    threads: None,
                 };
                 let result = attempt(worker, queued.body.clone(), facts).await;
                 match faults.lose_worker_every.map(|n| n.max(2)) {
@@ -269,6 +270,7 @@ mod tests {
                 attempt: 1,
                 deadline: None,
                 draining: CancellationToken::new(),
+                threads: None,
             },
         );
         drop(context.clone());

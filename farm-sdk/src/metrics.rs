@@ -20,6 +20,16 @@ type Labels = Vec<(&'static str, String)>;
 type Ratio = Gauge<f64, AtomicU64>;
 type Count = Gauge<i64, AtomicI64>;
 
+/// What there is to measure of a task whose outcome was stored.
+pub(crate) struct Computed {
+    pub service_seconds: f64,
+    pub sojourn_seconds: f64,
+    /// Whether the outcome is a result.
+    pub done: bool,
+    /// Whether it met its deadline, if it had one; a failure never does, however soon it came.
+    pub in_deadline: Option<bool>,
+}
+
 /// The counters of one replica.
 pub(crate) struct Metrics {
     registry: Mutex<Registry>,
@@ -29,6 +39,7 @@ pub(crate) struct Metrics {
     in_deadline: Counter,
     with_deadline: Counter,
     qos: Ratio,
+    slots: Count,
     busy_slots: Count,
     backlog: Count,
     in_flight: Count,
@@ -63,6 +74,7 @@ impl Metrics {
             in_deadline: Counter::default(),
             with_deadline: Counter::default(),
             qos: Ratio::default(),
+            slots: Count::default(),
             busy_slots: Count::default(),
             backlog: Count::default(),
             in_flight: Count::default(),
@@ -122,6 +134,7 @@ impl Metrics {
             "Share of outcomes inside their deadline since this replica started",
             metrics.qos.clone(),
         );
+        farm.register("slots", "Slots of this replica", metrics.slots.clone());
         farm.register("slots_busy", "Slots computing", metrics.busy_slots.clone());
         farm.register(
             "backlog_tasks",
@@ -145,9 +158,9 @@ impl Metrics {
             Unit::Seconds,
             metrics.cold_start.clone(),
         );
-        let slots = Count::default();
-        slots.set(i64::from(config.slots));
-        farm.register("slots", "Slots of this replica", slots);
+        if config.roles.has(Role::Worker) {
+            metrics.set_slots(config.slots);
+        }
         metrics.qos.set(1.0);
         *metrics
             .registry
@@ -180,21 +193,13 @@ impl Metrics {
         self.count_tasks(Role::Worker, outcome, 1);
     }
 
-    /// The worker stored an outcome: its service time, sojourn time and deadline.
-    pub fn computed(
-        &self,
-        service: Duration,
-        done: bool,
-        (sojourn, deadline): &(f64, Option<f64>),
-    ) {
-        self.service.observe(service.as_secs_f64());
-        self.sojourn.observe(*sojourn);
-        if let Some(deadline) = deadline {
+    /// The worker stored an outcome.
+    pub fn computed(&self, task: &Computed) {
+        self.service.observe(task.service_seconds);
+        self.sojourn.observe(task.sojourn_seconds);
+        if let Some(met) = task.in_deadline {
             self.with_deadline.inc();
-            // A failure never met its deadline, however soon it came.
-            if done && sojourn <= deadline {
-                self.in_deadline.inc();
-            }
+            self.in_deadline.inc_by(u64::from(met));
             self.qos
                 .set(self.in_deadline.get() as f64 / self.with_deadline.get() as f64);
         }
@@ -205,7 +210,15 @@ impl Metrics {
         self.count_tasks(Role::Collector, outcome, 1);
     }
 
-    pub fn busy_slots(&self, slots: usize) {
+    pub fn set_slots(&self, slots: u32) {
+        self.slots.set(i64::from(slots));
+    }
+
+    pub fn busy_slots(&self) -> u32 {
+        u32::try_from(self.busy_slots.get()).unwrap_or(0)
+    }
+
+    pub fn set_busy_slots(&self, slots: usize) {
         self.busy_slots
             .set(i64::try_from(slots).unwrap_or(i64::MAX));
     }

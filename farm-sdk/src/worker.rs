@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 
 use crate::codec;
 use crate::context::{TaskContext, TaskFacts};
@@ -126,7 +127,9 @@ pub struct Blocking<F, Signature> {
 
 /// Makes a worker of a plain function that computes or blocks.
 ///
-/// It runs on a blocking thread, so that nothing else in the replica waits for it.
+/// It runs on a thread of its own, so that nothing else in the replica waits for it: there are as
+/// many threads as slots that compute. Inside it `tokio::runtime::Handle::current()` is the
+/// runtime that [`Farm::run`](crate::Farm::run) was called on.
 ///
 /// ```
 /// use farm_sdk::{Farm, TaskContext, TaskError, blocking};
@@ -159,7 +162,13 @@ where
     type Output = Out;
     async fn process(&self, input: In, context: TaskContext<S>) -> Result<Out, TaskError> {
         let function = Arc::clone(&self.function);
-        let computing = tokio::task::spawn_blocking(move || function(input, &context));
+        let current = Handle::current();
+        let threads = context.threads().unwrap_or(&current).clone();
+        let computing = threads.spawn_blocking(move || {
+            // What the function does with tokio, it does with the runtime of its caller.
+            let _entered = current.enter();
+            function(input, &context)
+        });
         match computing.await {
             Ok(result) => result,
             Err(stopped) => match stopped.try_into_panic() {
@@ -197,5 +206,49 @@ impl<W: Worker> ErasedWorker for Bound<W> {
                 TaskError::permanent(format!("the result cannot be written as JSON: {error}"))
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use futures_util::future::join_all;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    fn runtime(threads: usize) -> tokio::runtime::Runtime {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.max_blocking_threads(threads).build().unwrap()
+    }
+
+    #[test]
+    fn as_many_plain_functions_run_at_once_as_the_farm_has_threads() {
+        const TASKS: usize = 8;
+        let (user, farm) = (runtime(1), runtime(TASKS));
+        let all_run = Arc::new(Barrier::new(TASKS));
+        let callers = user.handle().id();
+        let work = blocking(move |number: usize, _: &TaskContext<()>| {
+            // Returns only once all tasks are in here.
+            all_run.wait();
+            assert_eq!(Handle::current().id(), callers);
+            Ok(number)
+        });
+        let facts = TaskFacts {
+            task: "j.0".parse().unwrap(),
+            attempt: 1,
+            deadline: None,
+            draining: CancellationToken::new(),
+            threads: Some(farm.handle().clone()),
+        };
+        let tasks = (0..TASKS).map(|number| {
+            let context = TaskContext::new(Arc::new(()), facts.clone());
+            work.process(number, context)
+        });
+        let outputs = user.block_on(join_all(tasks));
+        for (number, output) in outputs.into_iter().enumerate() {
+            assert_eq!(output.unwrap(), number);
+        }
     }
 }

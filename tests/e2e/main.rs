@@ -15,6 +15,7 @@ mod no_hoarding;
 mod platform_contract;
 mod raw_nats;
 mod scaling;
+mod slots;
 mod start_up;
 mod telemetry;
 mod template;

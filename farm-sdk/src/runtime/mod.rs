@@ -14,8 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farm_core::Role;
+use farm_core::control::MAX_SLOTS;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,7 +33,7 @@ use crate::worker::ErasedWorker;
 
 use broker::Broker;
 use collector::CollectorRole;
-use worker::WorkerRole;
+use worker::{Sums, WorkerRole};
 
 /// Plays the configured roles until the platform says stop.
 ///
@@ -51,7 +53,9 @@ pub(crate) async fn run(
     let _ = rustls::crypto::ring::default_provider().install_default();
     let io = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
-        .thread_name("farm-io")
+        // Plain functions run on its blocking threads, one each, beside its own needs.
+        .max_blocking_threads(MAX_SLOTS as usize + 512)
+        .thread_name("farm")
         .enable_all()
         .build()
         .map_err(|error| Error::Runtime(error.to_string()))?;
@@ -86,6 +90,7 @@ async fn serve(
         .map_err(|error| Error::Configuration(vec![format!("OTEL_EXPORTER_OTLP_*: {error}")]))?;
     let metrics = Arc::new(Metrics::new(config));
     let replica = Replica {
+        started,
         draining: CancellationToken::new(),
         closing: CancellationToken::new(),
         grace_over: CancellationToken::new(),
@@ -121,6 +126,7 @@ async fn serve(
 
 /// One replica and what its roles share.
 pub(crate) struct Replica {
+    pub started: Instant,
     pub config: Arc<Config>,
     pub user: Handle,
     pub metrics: Arc<Metrics>,
@@ -198,6 +204,10 @@ impl Replica {
             broker: Arc::clone(broker),
             worker,
             user: self.user.clone(),
+            threads: Handle::current(),
+            slots: watch::Sender::new(self.config.slots),
+            sums: Sums::new(&self.config.replica),
+            started: self.started,
             metrics: Arc::clone(&self.metrics),
             tracer: self.tracer.clone(),
             draining: self.draining.clone(),

@@ -24,6 +24,7 @@ pub(crate) struct Parts {
     pub tasks: Stream,
     pub results: Stream,
     pub dead: Stream,
+    pub control: Stream,
     pub workers: PullConsumer,
     pub jobs: kv::Store,
     pub lease: kv::Store,
@@ -41,10 +42,11 @@ pub(crate) async fn ensure(
         let workers = setup.workers(&tasks).await?;
         Ok((tasks, workers))
     };
-    let ((tasks, workers), results, dead, jobs, lease, summaries) = tokio::try_join!(
+    let ((tasks, workers), results, dead, control, jobs, lease, summaries) = tokio::try_join!(
         tasks,
         setup.stream(result_stream(config, topology)),
         setup.stream(dead_stream(config, topology)),
+        setup.stream(control_stream(config, topology)),
         setup.bucket(topology.jobs_bucket(), config.result_ttl.value),
         setup.bucket(topology.lease_bucket(), LEASE),
         setup.object_store(topology.summaries_store()),
@@ -53,6 +55,7 @@ pub(crate) async fn ensure(
         tasks,
         results,
         dead,
+        control,
         workers,
         jobs,
         lease,
@@ -136,6 +139,28 @@ fn dead_stream(config: &Config, topology: &Topology) -> Wanted {
         config: stream::Config {
             description: Some("Tasks that failed for good".to_owned()),
             ..base(config, topology.dead_stream(), topology.dead_wildcard())
+        },
+        explicit: Explicit {
+            replicas: config.replicas.explicit,
+            ..Explicit::default()
+        },
+    }
+}
+
+/// An order is some dozen bytes long, and only the last of each kind is kept.
+fn control_stream(config: &Config, topology: &Topology) -> Wanted {
+    Wanted {
+        config: stream::Config {
+            max_messages_per_subject: 1,
+            max_message_size: 4 << 10,
+            max_bytes: 64 << 10,
+            discard: DiscardPolicy::Old,
+            description: Some("The last order of each kind to the workers".to_owned()),
+            ..base(
+                config,
+                topology.control_stream(),
+                topology.control_wildcard(),
+            )
         },
         explicit: Explicit {
             replicas: config.replicas.explicit,

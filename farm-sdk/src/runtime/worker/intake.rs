@@ -147,6 +147,22 @@ impl Intake {
         }
     }
 
+    /// Tasks asked for and not arrived.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    /// Takes every open request back, and gives what came of them all the same.
+    pub async fn take_back(&mut self) -> Vec<Message> {
+        match Self::open(Arc::clone(&self.broker)).await {
+            Ok(fresh) => std::mem::replace(self, fresh).close().await,
+            Err(error) => {
+                tracing::debug!(%error, "pull requests could not be taken back");
+                Vec::new()
+            }
+        }
+    }
+
     /// Stops asking, and gives back whatever was still on its way.
     pub async fn close(mut self) -> Vec<Message> {
         let mut late = Vec::new();

@@ -3,7 +3,9 @@
 mod delivery;
 mod held;
 mod intake;
+mod orders;
 mod pace;
+mod report;
 mod settle;
 
 use std::collections::VecDeque;
@@ -12,15 +14,17 @@ use std::time::Duration;
 
 use async_nats::Message;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attempt::attempt;
+use crate::clock;
 use crate::config::Config;
 use crate::context::TaskFacts;
-use crate::metrics::Metrics;
+use crate::metrics::{Computed, Metrics};
 use crate::runtime::broker::Broker;
 use crate::trace::Tracer;
 use crate::verdict::{Verdict, judge, over_ceiling};
@@ -29,7 +33,9 @@ use crate::worker::ErasedWorker;
 use delivery::Delivery;
 use held::{Held, Hold};
 use intake::{Arrival, Intake};
+use orders::Orders;
 use pace::Pace;
+pub(crate) use report::Sums;
 use settle::{Settled, Settling};
 
 /// Outcomes that may be on their way to the server before the next task starts.
@@ -44,6 +50,12 @@ pub(crate) struct WorkerRole {
     pub worker: Arc<dyn ErasedWorker>,
     /// Where the user's code runs: apart from the connection and the heartbeats.
     pub user: Handle,
+    /// Whose threads plain functions run on: as many as there can be slots.
+    pub threads: Handle,
+    /// How many tasks to compute at once.
+    pub slots: watch::Sender<u32>,
+    pub sums: Sums,
+    pub started: Instant,
     pub metrics: Arc<Metrics>,
     pub tracer: Tracer,
     /// Cancelled when this replica is to take no more tasks.
@@ -79,6 +91,7 @@ struct Loop {
     busy: usize,
     last_start: Instant,
     pending: u64,
+    slots: watch::Receiver<u32>,
     tasks: TaskTracker,
     freed: mpsc::UnboundedSender<Option<Duration>>,
 }
@@ -88,10 +101,16 @@ pub(crate) async fn run(role: Arc<WorkerRole>) -> Result<(), async_nats::Subscri
     let held = Held::default();
     // The consumer's own: another function of the farm may have set it.
     let ack_wait = role.broker.workers.cached_info().config.ack_wait;
-    let heartbeat = tokio::spawn(
-        held.clone()
-            .keep_alive(role.broker.client.clone(), ack_wait),
-    );
+    let client = role.broker.client.clone();
+    let mut orders = Orders::open(Arc::clone(&role)).await?;
+    tokio::select! {
+        () = orders.catch_up() => {}
+        () = role.draining.cancelled() => {}
+    }
+    // These go on while the worker drains, and stop when it is done.
+    let mut beside = JoinSet::new();
+    beside.spawn(held.clone().keep_alive(client, ack_wait));
+    beside.spawn(orders.follow());
     let (freed, mut frees) = mpsc::unbounded_channel();
     let mut work = Loop {
         intake: Intake::open(Arc::clone(&role.broker)).await?,
@@ -102,12 +121,15 @@ pub(crate) async fn run(role: Arc<WorkerRole>) -> Result<(), async_nats::Subscri
         busy: 0,
         last_start: Instant::now(),
         pending: 0,
+        slots: role.slots.subscribe(),
         tasks: TaskTracker::new(),
         freed,
     };
+    role.sums.started(role.started.elapsed());
+    beside.spawn(report::keep_reporting(Arc::clone(&role)));
     work.pull(&mut frees).await;
     work.drain(frees).await;
-    heartbeat.abort();
+    report::send(&role).await;
     Ok(())
 }
 
@@ -133,6 +155,7 @@ impl Loop {
                     Arrival::RequestEnded => {}
                     Arrival::Closed => return,
                 },
+                Ok(()) = self.slots.changed() => self.note_slots().await,
                 Ok(()) = connections.changed() => self.intake.reset(),
                 _ = tick.tick() => self.note_time().await,
             }
@@ -140,7 +163,7 @@ impl Loop {
     }
 
     fn slots(&self) -> usize {
-        self.role.config.slots as usize
+        *self.slots.borrow() as usize
     }
 
     /// Outcomes on their way to the server.
@@ -153,7 +176,18 @@ impl Loop {
         if let Some(service) = service {
             self.pace.observe(service);
         }
-        self.role.metrics.busy_slots(self.busy);
+        self.role.metrics.set_busy_slots(self.busy);
+    }
+
+    /// More slots fill by themselves. With fewer, tasks that were asked for may find no place.
+    async fn note_slots(&mut self) {
+        let free = self.slots().saturating_sub(self.busy + self.ready.len());
+        if self.intake.outstanding() > free {
+            for message in self.intake.take_back().await {
+                self.take(message).await;
+            }
+        }
+        self.hand_back_surplus().await;
     }
 
     /// Asks for what the free slots can take, and for short tasks some more to have ready.
@@ -202,7 +236,7 @@ impl Loop {
     async fn note_time(&mut self) {
         self.intake.forget_overdue();
         let running = self.last_start.elapsed();
-        if self.busy == self.slots() && running >= TICK {
+        if self.busy >= self.slots() && running >= TICK {
             self.pace.observe(running);
             self.hand_back_surplus().await;
         }
@@ -231,7 +265,7 @@ impl Loop {
             };
             self.busy += 1;
             self.last_start = Instant::now();
-            self.role.metrics.busy_slots(self.busy);
+            self.role.metrics.set_busy_slots(self.busy);
             let slot = Slot {
                 freed: self.freed.clone(),
                 service: None,
@@ -247,6 +281,7 @@ impl Loop {
             intake,
             held,
             ready,
+            mut busy,
             tasks,
             freed,
             ..
@@ -268,8 +303,18 @@ impl Loop {
         tasks.close();
         let unfinished = tasks.len();
         drop(freed);
-        tasks.wait().await;
-        frees.close();
+        let settled = tasks.wait();
+        tokio::pin!(settled);
+        loop {
+            tokio::select! {
+                () = &mut settled => break,
+                Some(_) = frees.recv() => {
+                    busy -= 1;
+                    role.metrics.set_busy_slots(busy);
+                }
+            }
+        }
+        role.metrics.set_busy_slots(0);
         tracing::info!(
             handed_back,
             unfinished,
@@ -323,9 +368,9 @@ async fn live(role: Arc<WorkerRole>, ready: Ready, mut slot: Slot) {
     drop(hold);
     role.metrics.settled(settled.as_str());
     if matches!(settled, Settled::Done | Settled::Failed) {
-        let done = settled == Settled::Done;
-        role.metrics
-            .computed(service, done, &delivery_times(&delivery));
+        let task = computed(&delivery, service, settled == Settled::Done);
+        role.metrics.computed(&task);
+        role.sums.count(&task);
     }
     span.end(failure.as_deref());
 }
@@ -346,6 +391,7 @@ async fn compute(role: &WorkerRole, delivery: &Delivery) -> Option<Verdict> {
         attempt: delivery.delivered,
         deadline: delivery.due(),
         draining: role.draining.clone(),
+        threads: Some(role.threads.clone()),
     };
     let (worker, body) = (Arc::clone(&role.worker), delivery.body());
     let computing = role
@@ -375,8 +421,14 @@ fn fresh_random() -> u32 {
     uuid::Uuid::new_v4().as_fields().0
 }
 
-/// Sojourn so far and the deadline, in seconds.
-fn delivery_times(delivery: &Delivery) -> (f64, Option<f64>) {
-    let sojourn = (crate::clock::now_seconds() - delivery.submitted_seconds).max(0.0);
-    (sojourn, delivery.deadline.map(|d| d.as_secs_f64()))
+/// What there is to measure of a task whose outcome is stored now.
+fn computed(delivery: &Delivery, service: Duration, done: bool) -> Computed {
+    let sojourn_seconds = (clock::now_seconds() - delivery.submitted_seconds).max(0.0);
+    let in_time = |deadline: Duration| done && sojourn_seconds <= deadline.as_secs_f64();
+    Computed {
+        service_seconds: service.as_secs_f64(),
+        sojourn_seconds,
+        done,
+        in_deadline: delivery.deadline.map(in_time),
+    }
 }

@@ -1,0 +1,349 @@
+//! `predictive`: forecast and queueing theory.
+
+use crate::policies::whole_workers;
+use crate::recent::RecentMaximum;
+use crate::staffing::Load;
+use crate::{Action, DampedTrend, Observation, Policy, PolicyError};
+
+/// What [`Predictive`] can be told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PredictiveSettings {
+    /// Standard deviations of the arrival noise that a change staffs for. Default 1.5.
+    pub headroom: f64,
+    /// A fall goes no lower than the most that was needed in this time, in seconds. Default 60.
+    pub memory_seconds: f64,
+    /// Service time that is assumed until one was seen, in seconds. Default: half the deadline, or
+    /// 1 s without a deadline.
+    pub service_seconds: Option<f64>,
+}
+
+impl Default for PredictiveSettings {
+    fn default() -> Self {
+        Self {
+            headroom: 1.5,
+            memory_seconds: 60.0,
+            service_seconds: None,
+        }
+    }
+}
+
+/// The policy `predictive`: the fewest workers that keep the target share of tasks inside the
+/// deadline, at the load that is to come.
+///
+/// With λ the forecast arrival rate, S the mean service time, v its squared coefficient of
+/// variation and D the deadline:
+///
+/// ```text
+/// λ           damped trend of the arrival rate, one interval and one cold start ahead
+/// miss(c, λ)  = C(c, λS) exp(−(D − S) (c − λS) / (S (1 + v)/2))      Erlang C, Allen-Cunneen
+/// needed      = fewest c with miss(c, λ) ≤ 1 − target
+/// comfortable = fewest c with miss(c, λ + headroom √(λ / interval)) ≤ 1 − target
+/// kept        = largest comfortable of the last `memory`
+/// lost        = backlog + (λ − available / S) cold start             tasks, when help arrives
+/// clearing    = ⌈λS + lost S / max(D, interval)⌉
+/// wanted      = max(clearing, comfortable)                           if parallelism < needed
+///             = max(clearing, min(parallelism, kept))                otherwise
+/// ```
+///
+/// So it rises when the load needs it, then far enough not to rise again for noise; it stays while
+/// what it has will do; it falls when nothing within its memory needed what it has. The fall is
+/// late on purpose: a worker given back too early is missing for an interval and a cold start.
+///
+/// | parameter | unit | default |
+/// |---|---|---|
+/// | `headroom` | standard deviations of the arrival noise, 0 to 10 | 1.5 |
+/// | `memory` | duration | 60s |
+/// | `service` | duration, assumed until the first task has ended | half the deadline; 1s without one |
+/// | `step` | `one` or `free` | free |
+///
+/// Deadline, target share and cold start come with the observation; without a deadline it plans for
+/// a wait of at most one service time. It starts from the parallelism it finds and, until it knows a
+/// service time, does not go below it. A deadline shorter than the service time cannot be kept by
+/// any number of workers: it then staffs so that hardly a task waits.
+///
+/// Sources: Gardner and McKenzie 1985 (damped trend); Erlang 1917, Allen 1990, Whitt 1993 (waiting
+/// in M/G/c); Jennings, Mandelbaum, Massey and Whitt 1996 (staffing for a load that varies); Gandhi
+/// and others, *AutoScale*, 2012 (give back late).
+///
+/// Choose it wherever there is a deadline. Prefer `queue` if tasks arrive in large batches: these
+/// are not Poisson, and the forecast then chases each one.
+#[derive(Debug, Clone)]
+pub struct Predictive {
+    settings: PredictiveSettings,
+    rate: DampedTrend,
+    service: Option<Service>,
+    comfortable: RecentMaximum,
+    reason: String,
+}
+
+/// A rate this many standard deviations of Poisson noise off the forecast is a change of the load.
+const SURPRISE_DEVIATIONS: f64 = 4.0;
+
+/// Weight of the newest window in the averages of the service time.
+const SERVICE_GAIN: f64 = 0.3;
+
+/// Service time, averaged over windows.
+#[derive(Debug, Clone, Copy)]
+struct Service {
+    mean_seconds: f64,
+    /// Squared coefficient of variation.
+    scv: f64,
+}
+
+/// What a farm promises: how long a task may wait, and what share may wait longer.
+#[derive(Debug, Clone, Copy)]
+struct Promise {
+    deadline_seconds: f64,
+    wait_seconds: f64,
+    missed_ratio: f64,
+}
+
+impl Predictive {
+    /// A policy that has seen nothing yet.
+    pub fn new(settings: PredictiveSettings) -> Self {
+        Self {
+            settings,
+            rate: DampedTrend::default(),
+            service: None,
+            comfortable: RecentMaximum::default(),
+            reason: "nothing seen yet".to_owned(),
+        }
+    }
+
+    fn learn(&mut self, observation: &Observation) {
+        let interval = observation.interval_seconds;
+        // At least one task per window: a silent farm has noise, too.
+        let expected = self.rate.forecast(1.0).max(1.0 / interval);
+        let noise = (expected / interval).sqrt();
+        self.rate.observe(
+            observation.arrival_rate_per_second,
+            SURPRISE_DEVIATIONS * noise,
+        );
+        self.learn_service(observation);
+    }
+
+    fn learn_service(&mut self, observation: &Observation) {
+        let Some(mean) = observation.service_seconds_mean.filter(|mean| *mean > 0.0) else {
+            return;
+        };
+        let seen = Service {
+            mean_seconds: mean,
+            scv: observation
+                .service_seconds_variance
+                .map_or(1.0, |variance| variance / (mean * mean)),
+        };
+        let before = self.service.unwrap_or(seen);
+        self.service = Some(Service {
+            mean_seconds: average(before.mean_seconds, seen.mean_seconds),
+            scv: average(before.scv, seen.scv),
+        });
+    }
+
+    /// What is known of the service time, or what is assumed.
+    fn service(&self, observation: &Observation) -> Service {
+        self.service.unwrap_or_else(|| {
+            let half_deadline = observation.deadline_seconds.map(|seconds| seconds / 2.0);
+            Service {
+                mean_seconds: self
+                    .settings
+                    .service_seconds
+                    .or(half_deadline)
+                    .unwrap_or(1.0),
+                scv: 1.0,
+            }
+        })
+    }
+
+    /// The load one interval and one cold start from now.
+    fn forecast(&self, observation: &Observation, service: Service) -> Load {
+        let steps = 1.0 + observation.cold_start_seconds / observation.interval_seconds;
+        Load {
+            arrival_rate_per_second: self.rate.forecast(steps),
+            service_seconds: service.mean_seconds,
+            service_scv: service.scv,
+        }
+    }
+
+    /// Workers that a rise goes to: enough for a load that is higher by its noise.
+    fn comfortable(&self, load: Load, interval_seconds: f64, promise: Promise) -> u32 {
+        let rate = load.arrival_rate_per_second;
+        let noise = (rate / interval_seconds).sqrt();
+        let noisy = Load {
+            arrival_rate_per_second: rate + self.settings.headroom * noise,
+            ..load
+        };
+        noisy.servers_for(promise.wait_seconds, promise.missed_ratio)
+    }
+
+    /// The steady part of the answer: for the load, not for the backlog.
+    fn steady(&mut self, observation: &Observation, needed: u32, comfortable: u32) -> u32 {
+        let (now, memory) = (observation.time_seconds, self.settings.memory_seconds);
+        if self.comfortable.is_empty() {
+            self.comfortable.push(now, observation.parallelism, memory);
+        }
+        self.comfortable.push(now, comfortable, memory);
+        if observation.parallelism < needed {
+            return comfortable;
+        }
+        let kept = self.comfortable.maximum(now, memory).unwrap_or(comfortable);
+        observation.parallelism.min(kept)
+    }
+}
+
+impl Policy for Predictive {
+    fn name(&self) -> &'static str {
+        "predictive"
+    }
+
+    fn decide(&mut self, observation: &Observation) -> Result<Action, PolicyError> {
+        self.learn(observation);
+        let service = self.service(observation);
+        let promise = promise(observation, service);
+        let load = self.forecast(observation, service);
+
+        let needed = load.servers_for(promise.wait_seconds, promise.missed_ratio);
+        let comfortable = self.comfortable(load, observation.interval_seconds, promise);
+        let steady = self.steady(observation, needed, comfortable);
+        let clearing = clearing(observation, load, promise);
+        let mut wanted = steady.max(clearing);
+
+        self.reason = format!(
+            "{:.1} tasks/s × {:.2} s = {:.1} busy workers, {needed} keep {:.0} % inside {:.1} s",
+            load.arrival_rate_per_second,
+            load.service_seconds,
+            load.offered_erlangs(),
+            100.0 * observation.target_qos_ratio,
+            promise.deadline_seconds,
+        );
+        if self.service.is_none() {
+            wanted = wanted.max(observation.parallelism);
+            self.reason += "; the service time is assumed: no task has ended yet";
+        }
+        if clearing > steady {
+            let backlog = observation.backlog_tasks;
+            self.reason += &format!("; {clearing} to clear {backlog} waiting tasks");
+        } else if wanted > needed {
+            self.reason += &format!("; {wanted} with headroom for noise and recent load");
+        }
+        Ok(Action {
+            parallelism: wanted,
+        })
+    }
+
+    fn reason(&self) -> String {
+        self.reason.clone()
+    }
+}
+
+fn average(before: f64, seen: f64) -> f64 {
+    before + SERVICE_GAIN * (seen - before)
+}
+
+fn promise(observation: &Observation, service: Service) -> Promise {
+    let deadline_seconds = observation
+        .deadline_seconds
+        .unwrap_or(2.0 * service.mean_seconds);
+    Promise {
+        deadline_seconds,
+        wait_seconds: (deadline_seconds - service.mean_seconds).max(0.0),
+        // A target of 100 % would need workers without end.
+        missed_ratio: (1.0 - observation.target_qos_ratio).max(0.001),
+    }
+}
+
+/// Workers that work off, within the deadline or at least an interval, what will wait when help
+/// arrives.
+fn clearing(observation: &Observation, load: Load, promise: Promise) -> u32 {
+    let drained = f64::from(observation.available_parallelism) / load.service_seconds;
+    let growth = (load.arrival_rate_per_second - drained) * observation.cold_start_seconds;
+    let waiting = (observation.backlog_tasks as f64 + growth).max(0.0);
+    let within = promise.deadline_seconds.max(observation.interval_seconds);
+    whole_workers(load.offered_erlangs() + waiting * load.service_seconds / within)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(step: u32, rate: f64, parallelism: u32) -> Observation {
+        Observation {
+            arrival_rate_per_second: rate,
+            service_seconds_mean: Some(1.5),
+            service_seconds_variance: Some(0.5),
+            deadline_seconds: Some(3.0),
+            ..Observation::idle(8.0 * f64::from(step), parallelism)
+        }
+    }
+
+    fn wanted(policy: &mut Predictive, observation: &Observation) -> u32 {
+        policy.decide(observation).unwrap().parallelism
+    }
+
+    #[test]
+    fn it_explains_itself_with_its_numbers() {
+        let mut policy = Predictive::new(PredictiveSettings::default());
+        assert!(wanted(&mut policy, &at(1, 12.0, 12)) > 20);
+        let reason = policy.reason();
+        let sentence = "12.0 tasks/s × 1.50 s = 18.0 busy workers, 20 keep 95 % inside 3.0 s";
+        assert!(reason.starts_with(sentence), "{reason}");
+    }
+
+    #[test]
+    fn a_jump_of_the_load_is_answered_in_one_decision() {
+        let mut policy = Predictive::new(PredictiveSettings::default());
+        for step in 1..=10 {
+            wanted(&mut policy, &at(step, 1.5, 5));
+        }
+        assert!(wanted(&mut policy, &at(11, 7.5, 5)) >= 14);
+    }
+
+    #[test]
+    fn a_fall_waits_for_the_memory() {
+        let mut policy = Predictive::new(PredictiveSettings::default());
+        assert_eq!(wanted(&mut policy, &at(1, 1.5, 12)), 12);
+        assert_eq!(wanted(&mut policy, &at(8, 1.5, 12)), 12);
+        assert!(wanted(&mut policy, &at(9, 1.5, 12)) < 8);
+    }
+
+    #[test]
+    fn a_backlog_is_cleared_and_then_forgotten() {
+        let mut policy = Predictive::new(PredictiveSettings::default());
+        for step in 1..=10 {
+            wanted(&mut policy, &at(step, 4.0, 12));
+        }
+        let behind = Observation {
+            backlog_tasks: 100,
+            ..at(11, 4.0, 12)
+        };
+        assert!(wanted(&mut policy, &behind) > 18);
+        assert!(wanted(&mut policy, &at(12, 4.0, 20)) <= 12);
+    }
+
+    #[test]
+    fn without_a_service_time_it_does_not_go_below_what_it_found() {
+        let mut policy = Predictive::new(PredictiveSettings {
+            memory_seconds: 0.0,
+            ..PredictiveSettings::default()
+        });
+        let unknown = |step| Observation {
+            service_seconds_mean: None,
+            ..at(step, 0.5, 9)
+        };
+        for step in 1..=20 {
+            assert_eq!(wanted(&mut policy, &unknown(step)), 9);
+        }
+        assert!(policy.reason().contains("assumed"), "{}", policy.reason());
+        assert!(wanted(&mut policy, &at(21, 0.5, 9)) < 9);
+    }
+
+    #[test]
+    fn a_deadline_that_cannot_be_kept_is_staffed_within_reason() {
+        let mut policy = Predictive::new(PredictiveSettings::default());
+        let impossible = Observation {
+            deadline_seconds: Some(0.5),
+            target_qos_ratio: 1.0,
+            ..at(1, 5.0, 5)
+        };
+        assert!((12..=25).contains(&wanted(&mut policy, &impossible)));
+    }
+}
