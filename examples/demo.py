@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Runs two example farms on this machine: a fractal in tiles, and thumbnails of a folder of photos.
 
+The autoscaler runs beside them: their workers become more while there is work, and fewer after it.
+
 `make demo` builds the `farm` command and calls this. Everything it makes goes to `out/`.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import http.client
 import json
 import math
 import random
@@ -18,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +33,14 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
 UP_RECORD = ROOT / ".farm" / "up.json"
 
+# Large enough that there is time to see workers come and go.
+PICTURE = {"width_pixels": 2880, "height_pixels": 1800, "samples_per_side": 4}
 PHOTOS = 48
+AUTOSCALER = "farm-autoscaler"
+WORKERS = {"mandelbrot": "mandelbrot-worker", "imaging": "imaging"}
+POLL_SECONDS = 0.25
+ANSWER_SECONDS = 5
+SHRINK_SECONDS = 45
 FIRST_BUILD_SECONDS = 1800
 STOP_SECONDS = 60
 JOB_ENDED_INCOMPLETE = 3
@@ -48,7 +59,9 @@ def main() -> int:
     parser.add_argument(
         "--images", type=Path, help="your own folder of images, instead of made-up ones"
     )
-    parser.add_argument("--picture", default="{}", help="what mandelbrot is to draw, as JSON")
+    parser.add_argument(
+        "--picture", default=json.dumps(PICTURE), help="what mandelbrot is to draw, as JSON"
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -74,19 +87,25 @@ def demonstrate(farm: Path, images: Path | None, picture: str) -> None:
         raise DemoError(f"{images} is no folder")
 
     heading("farms: starting them (the first time, their crates are compiled)")
-    with running_farms(farm, OUT / "farm-up.log") as gateway:
+    with running_farms(farm, OUT / "farm-up.log") as gateway, watched_pools(gateway) as pools:
+        is_scaled = introduce_autoscaler(gateway)
         heading("mandelbrot: one picture, as a farm of tiles")
         summary = OUT / "mandelbrot.json"
-        tiles = submit(farm, gateway, "mandelbrot", ["--value", picture], summary)
+        tiles = submit(farm, gateway.url, "mandelbrot", ["--value", picture], summary)
         heading(f"imaging: thumbnails of {images}")
         results = OUT / "thumbnails.ndjson"
-        thumbnails = submit(farm, gateway, "imaging", [str(images.resolve())], results)
+        thumbnails = submit(farm, gateway.url, "imaging", [str(images.resolve())], results)
+        if is_scaled:
+            heading("workers: nothing to do, so there will be fewer")
+            await_shrinking(pools)
         heading("farms: stopping them")
 
     written = [write_picture(summary), *write_thumbnails(results, OUT / "thumbnails")]
     heading("done")
-    print(table([tiles, thumbnails]))
+    print(table([tiles, thumbnails], {pool.farm: pool for pool in pools}))
     print(f"\n{shown(written[0])} and {len(written) - 1} files in {shown(OUT / 'thumbnails')}/")
+    if is_scaled:
+        print(f"while `farm up` runs, scaling is shown live at {gateway.scaling_url}")
     for report in (tiles, thumbnails):
         report.check()
 
@@ -146,14 +165,14 @@ def png(width_pixels: int, height_pixels: int, rows: Iterator[bytes]) -> bytes:
 
 
 @contextmanager
-def running_farms(farm: Path, log: Path) -> Iterator[str]:
-    """Keep `farm up` running; give the address of its gateway."""
+def running_farms(farm: Path, log: Path) -> Iterator[Gateway]:
+    """Keep `farm up` running; give its gateway."""
     command = [str(farm), "up", "-f", "stack.yml"]
     # Verbose, because compiling in silence looks like hanging.
-    command += ["--filter", "mandelbrot*", "--filter", "imaging", "--verbose"]
+    command += ["--filter", "mandelbrot*", "imaging", AUTOSCALER, "--verbose"]
     up = FarmUp(command, log)
     try:
-        yield up.gateway_url()
+        yield Gateway(up.gateway_url())
     except BaseException:
         up.stop()
         raise
@@ -233,6 +252,114 @@ class FarmUp:
         return status
 
 
+@dataclass(frozen=True)
+class Gateway:
+    """The gateway that `farm up` serves."""
+
+    url: str
+
+    @property
+    def scaling_url(self) -> str:
+        """Where the autoscaler shows what it does."""
+        return f"{self.url}/function/{AUTOSCALER}/"
+
+    def get(self, path: str) -> bytes | None:
+        """Give what is at `path`, or nothing if it cannot be had."""
+        request = urllib.request.Request(self.url + path)  # noqa: S310 - our own gateway
+        password = UP_RECORD.with_name("gateway-password")
+        if password.exists():
+            credentials = f"admin:{password.read_text().strip()}".encode()
+            request.add_header("Authorization", f"Basic {base64.b64encode(credentials).decode()}")
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with direct.open(request, timeout=ANSWER_SECONDS) as answer:
+                return bytes(answer.read())
+        except (OSError, http.client.HTTPException):
+            return None
+
+    def status(self, function: str) -> dict[str, Any] | None:
+        """Give the state of a function, if it is deployed."""
+        body = self.get(f"/system/function/{function}")
+        return dict(json.loads(body)) if body else None
+
+
+# --- their workers ------------------------------------------------------------------------------
+
+
+class Pool:
+    """The workers of one farm: how many there are, and have been."""
+
+    def __init__(self, farm: str, function: str) -> None:
+        """Know nothing yet."""
+        self.farm = farm
+        self.function = function
+        self.least = 1
+        self.sizes: list[int] = []
+
+    def look(self, gateway: Gateway) -> None:
+        """Count its workers, and say so when their number changed."""
+        status = gateway.status(self.function)
+        if status is None:
+            return
+        annotations = status.get("annotations") or {}
+        self.least = int(annotations.get("farm.min", 1))
+        size = int(status.get("availableReplicas", 0))
+        if not self.sizes:
+            self.sizes.append(size)
+        elif size != self.sizes[-1]:
+            # A progress bar may stand in this line: it is drawn again below.
+            clear = "\r\033[K" if sys.stdout.isatty() else ""
+            print(f"{clear}{self.farm}: workers {self.sizes[-1]} → {size}", flush=True)
+            self.sizes.append(size)
+
+    def has_shrunk(self) -> bool:
+        """Tell whether it is as small as it may be."""
+        return not self.sizes or self.sizes[-1] <= self.least
+
+    def cell(self) -> str:
+        """Write its smallest and its largest size."""
+        return f"{min(self.sizes)}/{max(self.sizes)}" if self.sizes else "-"
+
+
+@contextmanager
+def watched_pools(gateway: Gateway) -> Iterator[list[Pool]]:
+    """Keep looking at the workers of every farm."""
+    pools = [Pool(farm, function) for farm, function in WORKERS.items()]
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(POLL_SECONDS):
+            for pool in pools:
+                pool.look(gateway)
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield pools
+    finally:
+        ended.set()
+        watching.join(ANSWER_SECONDS * len(pools))
+
+
+def introduce_autoscaler(gateway: Gateway) -> bool:
+    """Say where the autoscaler shows what it does, or that it is not there."""
+    if gateway.get(f"/function/{AUTOSCALER}/farms") is None:
+        print("no autoscaler answers: the number of workers stays as it is", flush=True)
+        return False
+    print(f"scaling, live: {gateway.scaling_url}", flush=True)
+    return True
+
+
+def await_shrinking(pools: list[Pool]) -> None:
+    """Wait for the autoscaler to take back what it gave, but not for ever."""
+    give_up = time.monotonic() + SHRINK_SECONDS
+    while not all(pool.has_shrunk() for pool in pools) and time.monotonic() < give_up:
+        time.sleep(POLL_SECONDS)
+    for pool in pools:
+        if not pool.has_shrunk():
+            print(f"{pool.farm}: still {pool.sizes[-1]} workers after {SHRINK_SECONDS} s")
+
+
 # --- their work ---------------------------------------------------------------------------------
 
 
@@ -250,7 +377,7 @@ class Report:
         if wrong:
             raise DemoError(f"{self.farm}: {', '.join(wrong)} of {self.account['accepted']} tasks")
 
-    def row(self) -> list[str]:
+    def row(self, pool: Pool | None) -> list[str]:
         """Write the account as cells of a table."""
         account = self.account
         sojourn = account["sojourn_seconds"] or {}
@@ -262,6 +389,7 @@ class Report:
             f"{account['throughput_per_second']:.1f}",
             *(f"{sojourn[quantile]:.2f} s" if sojourn else "-" for quantile in ("p50", "p99")),
             "-" if share is None else f"{100 * share:.1f} %",
+            pool.cell() if pool else "-",
         ]
 
 
@@ -275,11 +403,11 @@ def submit(farm: Path, gateway: str, function: str, work: list[str], out: Path) 
     return Report(function, json.loads(finished.stdout))
 
 
-def table(reports: list[Report]) -> str:
+def table(reports: list[Report], pools: dict[str, Pool]) -> str:
     """Write the accounts as a table."""
     head = ["farm", "tasks", "results", "lost", "duplicates", "tasks/s"]
-    head += ["sojourn p50", "sojourn p99", "inside deadline"]
-    rows = [head, *(report.row() for report in reports)]
+    head += ["sojourn p50", "sojourn p99", "inside deadline", "workers min/max"]
+    rows = [head, *(report.row(pools.get(report.farm)) for report in reports)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = (
         [

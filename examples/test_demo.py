@@ -97,7 +97,8 @@ def test_pictures_and_a_table_come_out(
     printed = capsys.readouterr().out
     assert "farm up starts" in printed
     row = next(line for line in printed.splitlines() if line.startswith("mandelbrot "))
-    assert " ".join(row.split()) == "mandelbrot 12 12 0 0 6.0 0.50 s 1.25 s 97.5 %"
+    assert " ".join(row.split()) == "mandelbrot 12 12 0 0 6.0 0.50 s 1.25 s 97.5 % -"
+    assert "no autoscaler answers" in printed
 
 
 @pytest.mark.parametrize("kind", ["failed", "cancelled", "unfinished", "lost", "duplicates"])
@@ -132,6 +133,67 @@ def test_farms_that_do_not_stop_are_killed_and_reported(
     farm = stand_in(root, COMES_UP.replace("sys.exit(0)", "None"))
     assert run(monkeypatch, "--farm", farm) == 1
     assert "farm up did not stop in 0.2 s" in capsys.readouterr().err
+
+
+class Platform:
+    """Stands in for the gateway: the sizes of its pools, and whether there is an autoscaler."""
+
+    scaling_url = "http://gateway/function/farm-autoscaler/"
+
+    def __init__(self, sizes: list[int], *, has_autoscaler: bool = True) -> None:
+        """Give these sizes, one after the other."""
+        self.sizes = iter(sizes)
+        self.has_autoscaler = has_autoscaler
+
+    def get(self, path: str) -> bytes | None:
+        """Answer as the autoscaler does."""
+        assert path == "/function/farm-autoscaler/farms"
+        return b"[]" if self.has_autoscaler else None
+
+    def status(self, function: str) -> dict[str, Any] | None:
+        """Answer as the gateway does."""
+        assert function == "imaging"
+        size = next(self.sizes, None)
+        # As a gateway written in Go answers: what is 0 is left out.
+        replicas = {"availableReplicas": size} if size else {}
+        return {"annotations": {"farm.min": "2"}} | replicas if size is not None else None
+
+
+def looked(sizes: list[int]) -> demo.Pool:
+    pool = demo.Pool("imaging", "imaging")
+    platform: Any = Platform(sizes)
+    for _ in range(len(sizes) + 1):
+        pool.look(platform)
+    return pool
+
+
+def test_a_pool_tells_how_it_grows_and_shrinks(capsys: pytest.CaptureFixture[str]) -> None:
+    pool = looked([2, 2, 5, 5, 0, 3])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"imaging: workers {change}" for change in ("2 → 5", "5 → 0", "0 → 3")]
+    assert (pool.cell(), pool.has_shrunk()) == ("0/5", False)
+    assert looked([3, 2]).has_shrunk()
+
+
+def test_a_pool_nobody_saw_holds_nothing_up() -> None:
+    pool = looked([])
+    assert (pool.cell(), pool.has_shrunk()) == ("-", True)
+
+
+def test_waiting_for_fewer_workers_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "SHRINK_SECONDS", 0)
+    demo.await_shrinking([looked([2]), looked([4])])
+    assert capsys.readouterr().out == "imaging: still 4 workers after 0 s\n"
+
+
+def test_the_autoscaler_is_introduced(capsys: pytest.CaptureFixture[str]) -> None:
+    here: Any = Platform([])
+    assert demo.introduce_autoscaler(here)
+    assert here.scaling_url in capsys.readouterr().out
+    away: Any = Platform([], has_autoscaler=False)
+    assert not demo.introduce_autoscaler(away)
 
 
 def test_a_photo_is_a_png_of_its_size() -> None:

@@ -43,6 +43,8 @@ enum Command {
     Dead(commands::dead::Args),
     /// Offer a farm a load, and account for every task of it
     Load(commands::load::Args),
+    /// Run the autoscaler: what the farm-autoscaler image runs
+    Autoscaler(commands::autoscaler::Args),
     /// Run cargo on a function's crate, with the SDK of a rust-farm checkout
     Cargo(commands::cargo::Args),
 }
@@ -77,6 +79,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Cancel(args) => commands::cancel::run(args).await,
         Command::Dead(args) => commands::dead::run(args).await,
         Command::Load(args) => commands::load::run(args).await,
+        Command::Autoscaler(args) => commands::autoscaler::run(args).await,
         Command::Cargo(args) => commands::cargo::run(args).await,
     }
 }

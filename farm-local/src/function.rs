@@ -83,6 +83,19 @@ impl Function {
         }
     }
 
+    /// Starts the first replicas of a function that has none; tells how many.
+    pub(crate) fn wake(&self) -> Option<u64> {
+        let mut state = self.state();
+        if state.removed || !state.replicas.is_empty() {
+            return None;
+        }
+        let first = first_replicas(&state.deployment);
+        for _ in 0..first {
+            self.start(&mut state);
+        }
+        Some(first)
+    }
+
     fn drain(&self, replica: Arc<Replica>) {
         replica.leave();
         self.drains.spawn(async move { replica.stop().await });
@@ -151,15 +164,23 @@ impl Function {
     }
 
     /// Waits until every replica that is asked for is healthy (true), or one of them fails again
-    /// and again (false).
+    /// and again (false). One that is told to leave meanwhile is not missed.
     pub(crate) async fn settled(&self) -> bool {
         let replicas = self.state().replicas.clone();
         for replica in replicas {
-            if !replica.settled().await {
+            if !replica.settled().await && !replica.is_leaving() {
                 return false;
             }
         }
         true
+    }
+
+    /// Waits until the replica that leaves last is healthy, or there is no hope that it will be.
+    pub(crate) async fn oldest_settled(&self) {
+        let oldest = self.state().replicas.first().cloned();
+        if let Some(oldest) = oldest {
+            oldest.settled().await;
+        }
     }
 
     /// The next healthy replica in turn, and the others after it.

@@ -18,6 +18,7 @@ use crate::event::{Event, Reporter};
 use crate::gateway::{self, Gateway};
 use crate::nats::{Nats, NatsError, NatsOptions};
 use crate::process::Spawner;
+use crate::program::{Program, ReadyMade};
 use crate::provider::{self, Provider, Refused, Surroundings};
 use crate::run_folder::RunFolder;
 use crate::secrets::Secrets;
@@ -37,6 +38,8 @@ pub struct Options {
     pub stack: Stack,
     /// Which of them; all if empty. `*` stands for any text.
     pub filter: Vec<String>,
+    /// What to run for images that are made elsewhere.
+    pub ready_made: ReadyMade,
     /// Address of the gateway.
     pub bind: IpAddr,
     /// Port of the gateway; `None` for the usual one, or another if that is taken.
@@ -63,6 +66,7 @@ impl Options {
         Self {
             stack,
             filter: Vec::new(),
+            ready_made: ReadyMade::new(),
             bind: IpAddr::from([127, 0, 0, 1]),
             port: None,
             nats: NatsOptions::default(),
@@ -156,14 +160,14 @@ impl Platform {
             reporter.report(Event::Warning(warning.clone()));
         }
         let names = options.stack.select(&options.filter)?;
-        options.stack.check(&names)?;
+        options.stack.check(&names, &options.ready_made)?;
         let temporary = std::env::temp_dir();
         let run_folder =
             RunFolder::create(&temporary).map_err(|source| io_error(&temporary, source))?;
         let spawner = Spawner::start().map_err(|source| io_error(run_folder.path(), source))?;
         let secrets_folder = options.stack.folder.join(".secrets");
-        let secrets =
-            Secrets::load(&secrets_folder).map_err(|source| io_error(&secrets_folder, source))?;
+        let secrets = Secrets::load(&secrets_folder, options.password.as_deref())
+            .map_err(|source| io_error(&secrets_folder, source))?;
         // Before anything is built: that may take minutes.
         for function in names
             .iter()
@@ -172,6 +176,9 @@ impl Platform {
             provider::check(&function.deployment(), &secrets, options.ce).map_err(deploy_error)?;
         }
         let listener = listen(&options, &reporter).await?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| io_error(run_folder.path(), source))?;
         let nats = Nats::start(
             &options.nats,
             options.sdk.as_deref(),
@@ -180,28 +187,25 @@ impl Platform {
             &reporter,
         )
         .await?;
-        let executables =
-            match build(&options, &names, run_folder.path(), &spawner, &reporter).await {
-                Ok(executables) => executables,
-                Err(error) => {
-                    nats.stop().await;
-                    return Err(error);
-                }
-            };
+        let programs = match programs(&options, &names, &run_folder, &spawner, &reporter).await {
+            Ok(programs) => programs,
+            Err(error) => {
+                nats.stop().await;
+                return Err(error);
+            }
+        };
         let kill = CancellationToken::new();
         let surroundings = Surroundings {
             spawner,
             reporter,
             client: probes()?,
             nats_url: nats.url().to_owned(),
+            gateway_url: reachable_url(address),
             run_folder: run_folder.path().to_owned(),
             ce: options.ce,
             kill: kill.clone(),
         };
-        let provider = Arc::new(Provider::new(surroundings, secrets, executables));
-        let address = listener
-            .local_addr()
-            .map_err(|source| io_error(run_folder.path(), source))?;
+        let provider = Arc::new(Provider::new(surroundings, secrets, programs));
         let closing = CancellationToken::new();
         let gateway = Gateway::new(
             Arc::clone(&provider),
@@ -248,14 +252,7 @@ impl Platform {
 
     /// Where the gateway listens, as this machine reaches it.
     pub fn gateway_url(&self) -> String {
-        let loopback: IpAddr = match self.address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        };
-        match self.address.ip().is_unspecified() {
-            true => format!("http://{}", SocketAddr::new(loopback, self.address.port())),
-            false => format!("http://{}", self.address),
-        }
+        reachable_url(self.address)
     }
 
     /// Where NATS listens.
@@ -294,6 +291,18 @@ impl Drop for Platform {
         self.kill.cancel();
         self.provider.leave();
         self.closing.cancel();
+    }
+}
+
+/// The URL of a server that listens at `address`, as this machine reaches it.
+fn reachable_url(address: SocketAddr) -> String {
+    let loopback: IpAddr = match address.ip() {
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    match address.ip().is_unspecified() {
+        true => format!("http://{}", SocketAddr::new(loopback, address.port())),
+        false => format!("http://{address}"),
     }
 }
 
@@ -337,14 +346,14 @@ async fn listen(options: &Options, reporter: &Reporter) -> Result<TcpListener, P
     Ok(listener)
 }
 
-/// Builds each crate once and gives every function its executable.
-async fn build(
+/// Builds each crate once and gives every function its program.
+async fn programs(
     options: &Options,
     names: &[String],
-    run_folder: &Path,
+    run_folder: &RunFolder,
     spawner: &Spawner,
     reporter: &Reporter,
-) -> Result<BTreeMap<String, PathBuf>, PlatformError> {
+) -> Result<BTreeMap<String, Program>, PlatformError> {
     let stack = &options.stack;
     let builder = Builder {
         spawner: spawner.clone(),
@@ -352,30 +361,34 @@ async fn build(
         target_folder: target_folder(options),
         show_progress: options.show_progress,
     };
+    let mut programs = BTreeMap::new();
     // Functions with one source, by that source.
     let mut sources: BTreeMap<&str, (&StackFunction, Vec<String>)> = BTreeMap::new();
     for function in names.iter().filter_map(|name| stack.functions.get(name)) {
+        if let Some(program) = stack.stand_in(function, &options.ready_made) {
+            programs.insert(function.name.clone(), program.clone());
+            continue;
+        }
         let source = stack.source_of(function);
         let entry = sources.entry(&source.name).or_insert((source, Vec::new()));
         entry.1.push(function.name.clone());
     }
-    let mut executables = BTreeMap::new();
     for (source, functions) in sources.into_values() {
         reporter.report(Event::Building {
             functions: functions.clone(),
         });
         let context = BuildContext::write(stack, source, &stack.template_of(source)?)?;
-        let executable = run_folder.join(format!("{}.bin", source.name));
+        let executable = run_folder.path().join(format!("{}.bin", source.name));
         let built = builder.build(&source.name, &context, executable).await?;
         for function in &functions {
-            executables.insert(function.clone(), built.executable.clone());
+            programs.insert(function.clone(), built.executable.clone().into());
         }
         reporter.report(Event::Built {
             functions,
             took: built.took,
         });
     }
-    Ok(executables)
+    Ok(programs)
 }
 
 /// The SDK checkout's own `target` for a stack inside it, so that nothing is compiled twice.

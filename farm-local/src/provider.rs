@@ -15,8 +15,9 @@ use crate::event::{Event, Reporter};
 use crate::function::{Function, first_replicas};
 use crate::logs::LogBook;
 use crate::process::Spawner;
-use crate::replica::Launch;
-use crate::secrets::{SecretError, Secrets};
+use crate::program::Program;
+use crate::replica::{Launch, Replica};
+use crate::secrets::{GATEWAY_SECRET, SecretError, Secrets};
 
 /// Replicas of one function, and functions, that OpenFaaS CE allows.
 const CE_REPLICAS: u64 = 5;
@@ -25,6 +26,10 @@ const CE_FUNCTIONS: usize = 15;
 const MOST_REPLICAS: u64 = 1_000;
 /// Time to drain unless the function says otherwise: what Kubernetes leaves below its 30 s.
 const GRACE: Duration = Duration::from_secs(25);
+/// Where a function finds the gateway.
+const GATEWAY_URL: &str = "FARM_GATEWAY_URL";
+/// How long a request waits for a replica that starts: what OpenFaaS's chart gives it in all.
+const WAKES_WITHIN: Duration = Duration::from_secs(60);
 /// Wait before the first probe on OpenFaaS CE.
 const CE_INITIAL_DELAY: Duration = Duration::from_secs(2);
 
@@ -47,6 +52,7 @@ pub(crate) struct Surroundings {
     pub(crate) reporter: Reporter,
     pub(crate) client: reqwest::Client,
     pub(crate) nats_url: String,
+    pub(crate) gateway_url: String,
     pub(crate) run_folder: PathBuf,
     /// Whether OpenFaaS CE's limits hold.
     pub(crate) ce: bool,
@@ -56,7 +62,7 @@ pub(crate) struct Surroundings {
 
 /// A function of the stack, whether it is deployed or not.
 struct Deployable {
-    executable: PathBuf,
+    program: Program,
     /// Replicas started so far, in all its deployments.
     started: Arc<AtomicU64>,
 }
@@ -77,18 +83,18 @@ impl Provider {
     pub(crate) fn new(
         surroundings: Surroundings,
         secrets: Secrets,
-        executables: BTreeMap<String, PathBuf>,
+        programs: BTreeMap<String, Program>,
     ) -> Self {
-        let deployable = |executable| Deployable {
-            executable,
+        let deployable = |program| Deployable {
+            program,
             started: Arc::default(),
         };
         Self {
             surroundings,
             secrets,
-            deployables: executables
+            deployables: programs
                 .into_iter()
-                .map(|(name, executable)| (name, deployable(executable)))
+                .map(|(name, program)| (name, deployable(program)))
                 .collect(),
             secret_folders: AtomicU64::new(0),
             functions: RwLock::default(),
@@ -209,6 +215,26 @@ impl Provider {
         Ok(())
     }
 
+    /// Replicas of a function that take requests, the next in turn first. Where there are none
+    /// they are started and waited for, as OpenFaaS scales from zero; OpenFaaS CE does not.
+    pub(crate) async fn endpoints(&self, function: &Function) -> Vec<Arc<Replica>> {
+        let healthy = function.in_turn();
+        if !healthy.is_empty() || self.surroundings.ce {
+            return healthy;
+        }
+        if let Some(to) = function.wake() {
+            let function = function.name.clone();
+            let woken = Event::Scaled {
+                function,
+                from: 0,
+                to,
+            };
+            self.surroundings.reporter.report(woken);
+        }
+        let _ = tokio::time::timeout(WAKES_WITHIN, function.oldest_settled()).await;
+        function.in_turn()
+    }
+
     /// Lets everything drain.
     pub(crate) fn leave(&self) {
         for function in self.functions() {
@@ -251,7 +277,7 @@ impl Provider {
         logs: Option<Arc<LogBook>>,
     ) -> Result<Arc<Launch>, Refused> {
         let name = &deployment.service;
-        let executable = &self.deployable(name)?.executable;
+        let program = &self.deployable(name)?.program;
         check(deployment, &self.secrets, self.surroundings.ce)?;
         let failed = |error: std::io::Error| Refused::Failed(format!("function {name}: {error}"));
         let folder = self.surroundings.run_folder.join(name);
@@ -274,7 +300,7 @@ impl Provider {
             logs: logs.unwrap_or_else(|| Arc::new(LogBook::new(name, reporter.clone()))),
             reporter,
             client: self.surroundings.client.clone(),
-            executable: executable.clone(),
+            program: program.clone(),
             environment: self.environment(deployment, &secrets.to_string_lossy()),
             secrets,
             folder,
@@ -312,12 +338,20 @@ impl Provider {
         if !deployment.env_process.is_empty() {
             environment.insert("fprocess".to_owned(), deployment.env_process.clone());
         }
-        environment.insert(
-            "FARM_NATS_URL".to_owned(),
-            self.surroundings.nats_url.clone(),
-        );
+        // What is elsewhere in a cluster.
+        let mut local = |key: &str, url: &str| environment.insert(key.to_owned(), url.to_owned());
+        local("FARM_NATS_URL", &self.surroundings.nats_url);
+        if speaks_to_gateway(deployment) {
+            local(GATEWAY_URL, &self.surroundings.gateway_url);
+        }
         environment
     }
+}
+
+/// Whether a function wants to know where the gateway is.
+fn speaks_to_gateway(deployment: &FunctionDeployment) -> bool {
+    deployment.env_vars.contains_key(GATEWAY_URL)
+        || deployment.secrets.iter().any(|name| name == GATEWAY_SECRET)
 }
 
 /// Checks what a deployment asks for, whether or not its executable is there yet.

@@ -16,6 +16,7 @@ use crate::lines::each_line;
 use crate::logs::LogBook;
 use crate::port;
 use crate::process::{Process, Spawner, ending};
+use crate::program::Program;
 
 /// Between probes until the first success.
 const STARTING_POLL: Duration = Duration::from_millis(50);
@@ -34,7 +35,7 @@ pub(crate) struct Launch {
     pub(crate) reporter: Reporter,
     pub(crate) logs: Arc<LogBook>,
     pub(crate) client: reqwest::Client,
-    pub(crate) executable: PathBuf,
+    pub(crate) program: Program,
     pub(crate) environment: BTreeMap<String, String>,
     /// Folder of the secrets it was given.
     pub(crate) secrets: PathBuf,
@@ -91,7 +92,12 @@ impl Replica {
     }
 
     pub(crate) fn is_healthy(&self) -> bool {
-        self.health.borrow().healthy && !self.stop.is_cancelled()
+        self.health.borrow().healthy && !self.is_leaving()
+    }
+
+    /// Whether it was told to drain.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.stop.is_cancelled()
     }
 
     /// Waits until it is healthy (true), or is to stop or fails again and again (false).
@@ -188,8 +194,9 @@ impl Supervised {
         self.port.store(http, Ordering::Relaxed);
         let temporary = launch.folder.join(&self.instance);
         std::fs::create_dir_all(&temporary)?;
-        let mut command = launch.spawner.command(&launch.executable);
+        let mut command = launch.spawner.command(&launch.program.executable);
         command
+            .args(&launch.program.arguments)
             .env_clear()
             .envs(&launch.environment)
             .env("HOSTNAME", &self.instance)

@@ -11,6 +11,7 @@ const SOON: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn the_pool_grows_with_the_load_and_shrinks_after_it() {
     let scaling = Scaling::by("queue")
+        .with("policy.window", "500ms")
         .with("max", 6)
         .with("slots.max", 1)
         .with("interval", "200ms")
@@ -74,6 +75,7 @@ async fn slots_reach_32_workers_where_five_replicas_are_the_limit() {
 #[tokio::test]
 async fn an_idle_farm_goes_to_zero_and_its_first_task_brings_it_back() {
     let scaling = Scaling::by("queue")
+        .with("policy.window", "500ms")
         .with("min", 0)
         .with("max", 4)
         .with("slots.max", 1)

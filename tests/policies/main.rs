@@ -32,7 +32,7 @@ const ROWS: &[Row] = &[
         "static (14)",
         &[("policy", "static"), ("policy.parallelism", "14")],
     ),
-    ("queue", &[("policy", "queue")]),
+    ("queue", &[("policy", "queue"), ("policy.window", "3s")]),
     ("utilisation", &[("policy", "utilisation")]),
     (
         "reactive-average, ±1",
@@ -50,7 +50,10 @@ const ROWS: &[Row] = &[
         "reactive-maximum, free",
         &[("policy", "reactive-maximum"), ("policy.step", "free")],
     ),
-    ("predictive", &[("policy", "predictive")]),
+    (
+        "predictive",
+        &[("policy", "predictive"), ("policy.memory", "6s")],
+    ),
 ];
 
 fn scaling(row: &Row) -> Scaling {

@@ -176,8 +176,14 @@ impl Decisions {
 }
 
 impl Drop for Decisions {
+    /// A failing test shows what was decided last.
     fn drop(&mut self) {
         self.listening.abort();
+        if std::thread::panicking() {
+            for event in self.all().iter().rev().take(5).rev() {
+                eprintln!("--- decision {event:?}");
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One module per command: its arguments and what it does.
 
+pub mod autoscaler;
 pub mod cancel;
 pub mod cargo;
 pub mod dead;

@@ -2,6 +2,7 @@
 
 mod record;
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::{IsTerminal, Write};
@@ -11,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use farm_local::{BuildError, Event, NatsOptions, Options, Platform, PlatformError, Stack};
+use farm_local::{
+    BuildError, Event, NatsOptions, Options, Platform, PlatformError, Program, ReadyMade, Stack,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -24,6 +27,9 @@ Examples:
   farm up --filter 'mandelbrot*'   only some of its functions
   farm up --data .farm/nats        keep queues and results between runs
   farm up --ce                     with the limits of OpenFaaS CE";
+
+/// The image this program stands in for.
+const AUTOSCALER: &str = "farm-autoscaler";
 
 /// Arguments of `farm up`.
 #[derive(clap::Args)]
@@ -87,6 +93,7 @@ pub async fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let (events, told) = mpsc::channel(4096);
     let printing = tokio::spawn(print_events(told, args.logs, args.verbose));
     let mut stop = Stop::listen()?;
+    let autoscalers = autoscalers(&stack);
     let options = options(
         &args,
         stack,
@@ -98,7 +105,8 @@ pub async fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         () = stop.wait() => return Ok(ExitCode::from(130)),
     };
     record.write(&platform)?;
-    introduce(&platform, password.as_ref().map(|(file, _)| file.as_path()));
+    let password_file = password.as_ref().map(|(file, _)| file.as_path());
+    introduce(&platform, password_file, &autoscalers);
     stop.wait().await;
     say(format_args!("draining; Ctrl-C again to kill"));
     let hurry = platform.hurry();
@@ -131,6 +139,7 @@ fn options(
     };
     Ok(Options {
         filter: args.filter.clone(),
+        ready_made: ready_made()?,
         bind: args.bind,
         port: args.port,
         nats: NatsOptions {
@@ -146,6 +155,24 @@ fn options(
         events: Some(events),
         ..Options::new(stack)
     })
+}
+
+/// This program also is the autoscaler.
+fn ready_made() -> Result<ReadyMade, Box<dyn Error>> {
+    let program = Program {
+        executable: std::env::current_exe()?,
+        arguments: vec!["autoscaler".into()],
+    };
+    Ok(ReadyMade::from([(AUTOSCALER.to_owned(), program)]))
+}
+
+/// The functions of a stack that scale farms.
+fn autoscalers(stack: &Stack) -> BTreeSet<String> {
+    let functions = stack.functions.values();
+    functions
+        .filter(|function| function.image_name() == AUTOSCALER)
+        .map(|function| function.name.clone())
+        .collect()
 }
 
 /// The compiler's own words come before the line that names the function.
@@ -193,7 +220,7 @@ fn say(line: std::fmt::Arguments) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn introduce(platform: &Platform, password_file: Option<&Path>) {
+fn introduce(platform: &Platform, password_file: Option<&Path>, autoscalers: &BTreeSet<String>) {
     let gateway = platform.gateway_url();
     let functions = platform.functions();
     let width = functions
@@ -212,13 +239,19 @@ fn introduce(platform: &Platform, password_file: Option<&Path>) {
     say(format_args!(""));
     say(format_args!("gateway   {gateway}"));
     say(format_args!("NATS      {}", platform.nats_url()));
+    let (scaling, farms): (Vec<_>, Vec<_>) = functions
+        .iter()
+        .partition(|(name, _)| autoscalers.contains(name));
+    for (name, _) in scaling {
+        say(format_args!("scaling   {gateway}/function/{name}/"));
+    }
     if let Some(file) = password_file {
         say(format_args!(
             "faas-cli  faas-cli login --gateway {gateway} --password-stdin < {}",
             file.display()
         ));
     }
-    if let Some((name, _)) = functions.first() {
+    if let Some((name, _)) = farms.first() {
         say(format_args!(
             "try       farm submit {name} --value '<a task as JSON>' --wait"
         ));

@@ -1,6 +1,7 @@
 //! The `farm` program against an HTTP server that keeps to `farm_core::http`, on a real socket.
 #![allow(clippy::unwrap_used)]
 
+mod autoscaler;
 mod cargo;
 mod dead;
 mod load;

@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq;
 use super::Gateway;
 
 /// The one user of an OpenFaaS gateway.
-const USER: &str = "admin";
+pub(crate) const USER: &str = "admin";
 
 pub(super) async fn require(
     State(gateway): State<Arc<Gateway>>,

@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::provider::{Provider, Refused};
 
+pub(crate) use auth::USER;
+
 /// Largest body of a system request.
 const SYSTEM_BODY_BYTES: usize = 2 << 20;
 

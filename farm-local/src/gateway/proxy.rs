@@ -60,7 +60,7 @@ pub(super) async fn pass(
             format!("error finding function {name}"),
         );
     };
-    let replicas = function.in_turn();
+    let replicas = gateway.provider.endpoints(&function).await;
     if replicas.is_empty() {
         let message = format!("No endpoints available for: {name}.");
         return platform_error(StatusCode::SERVICE_UNAVAILABLE, message);

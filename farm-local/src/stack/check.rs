@@ -8,6 +8,7 @@ use farm_core::quantity::parse_duration;
 
 use super::file::File;
 use super::{Disagreement, Problem, Stack, StackError, StackFunction, function_error};
+use crate::program::ReadyMade;
 use crate::template::{Template, is_rust_farm};
 
 /// Settings that every function of a farm must agree on, because they shape its streams.
@@ -47,24 +48,34 @@ pub(super) fn outside_functions(file: &Path, parsed: &File) -> Result<(), StackE
     Ok(())
 }
 
-pub(super) fn functions(stack: &Stack, names: &[String]) -> Result<(), StackError> {
+pub(super) fn functions(
+    stack: &Stack,
+    names: &[String],
+    ready_made: &ReadyMade,
+) -> Result<(), StackError> {
     let chosen = names.iter().filter_map(|name| stack.functions.get(name));
     let chosen: Vec<&StackFunction> = chosen.collect();
     for function in &chosen {
-        self::function(stack, function)
+        self::function(stack, function, ready_made)
             .map_err(|problem| function_error(&stack.file, &function.name, problem))?;
     }
     agreement(stack, &chosen)
 }
 
-fn function(stack: &Stack, function: &StackFunction) -> Result<(), Problem> {
+fn function(
+    stack: &Stack,
+    function: &StackFunction,
+    ready_made: &ReadyMade,
+) -> Result<(), Problem> {
     if !is_function_name(&function.name) {
         return Err(Problem::Name);
     }
     if !matches!(function.namespace.as_str(), "" | NAMESPACE) {
         return Err(Problem::Namespace(function.namespace.clone()));
     }
-    source(stack, stack.source_of(function))?;
+    if stack.stand_in(function, ready_made).is_none() {
+        source(stack, stack.source_of(function))?;
+    }
     settings(function)
 }
 

@@ -14,8 +14,12 @@ use farm_core::gateway::{FunctionDeployment, FunctionResources, Metadata};
 
 pub use error::{Disagreement, Problem, StackError};
 
+use crate::program::{Program, ReadyMade};
 use crate::substitution::substitute;
 use crate::template::Template;
+
+/// The language of an image that is built from a Dockerfile of its own.
+const DOCKERFILE: &str = "dockerfile";
 
 /// A stack file whose functions can run here.
 #[derive(Debug, Clone)]
@@ -163,12 +167,27 @@ impl Stack {
         Ok(self.functions.keys().filter(chosen).cloned().collect())
     }
 
-    /// Checks that the functions named can run together on this platform.
+    /// Checks that the functions named can run together on this platform, where these programs
+    /// stand in for images.
     ///
     /// # Errors
     /// The first thing that is wrong, with the function it is wrong with.
-    pub fn check(&self, names: &[String]) -> Result<(), StackError> {
-        check::functions(self, names)
+    pub fn check(&self, names: &[String], ready_made: &ReadyMade) -> Result<(), StackError> {
+        check::functions(self, names, ready_made)
+    }
+
+    /// The program that stands in for the image of `function`: only for an image that is made
+    /// elsewhere, from a Dockerfile.
+    pub fn stand_in<'a>(
+        &self,
+        function: &StackFunction,
+        ready_made: &'a ReadyMade,
+    ) -> Option<&'a Program> {
+        let source = self.source_of(function);
+        let made_elsewhere = source.skip_build && source.lang == DOCKERFILE;
+        ready_made
+            .get(source.image_name())
+            .filter(|_| made_elsewhere)
     }
 
     /// The function whose crate gives `function` its executable: another one with the same image
@@ -212,7 +231,7 @@ impl StackFunction {
             environment.extend(parsed.environment);
         }
         let lang = match function.lang.as_str() {
-            "Dockerfile" => "dockerfile".to_owned(),
+            "Dockerfile" => DOCKERFILE.to_owned(),
             _ => function.lang,
         };
         Ok(Self {
@@ -239,6 +258,18 @@ impl StackFunction {
         self.environment
             .get("FARM_NAME")
             .map_or(&self.name, |farm| farm)
+    }
+
+    /// The last part of its image, without registry, tag and digest.
+    ///
+    /// ```
+    /// let image = "registry:5000/me/shrink:1.0@sha256:77af".to_owned();
+    /// let function = farm_local::StackFunction { image, ..Default::default() };
+    /// assert_eq!(function.image_name(), "shrink");
+    /// ```
+    pub fn image_name(&self) -> &str {
+        let last = self.image.rsplit('/').next().unwrap_or_default();
+        last.split(['@', ':']).next().unwrap_or_default()
     }
 
     /// What `faas-cli deploy` would send for it.

@@ -22,7 +22,7 @@ fn load(folder: &TempDir) -> Result<Stack, StackError> {
         (name == "TAG").then(|| "v1".to_owned())
     })?;
     let names = stack.select(&[])?;
-    stack.check(&names)?;
+    stack.check(&names, &ReadyMade::new())?;
     Ok(stack)
 }
 
@@ -211,7 +211,11 @@ fn a_filter_chooses_by_name_or_wildcard() {
     };
     assert_eq!(select(&["thumb-*"]).unwrap(), ["thumb-a", "thumb-b"]);
     assert_eq!(select(&["*-a", "other"]).unwrap(), ["other", "thumb-a"]);
-    assert!(stack.check(&select(&["thumb-a"]).unwrap()).is_ok());
+    assert!(
+        stack
+            .check(&select(&["thumb-a"]).unwrap(), &ReadyMade::new())
+            .is_ok()
+    );
     assert!(
         select(&["none*"])
             .unwrap_err()

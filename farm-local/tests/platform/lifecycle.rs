@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use farm_local::Event;
-use reqwest::Method;
 
 use crate::harness::{Fixture, function, is_running, stack_of, until};
 
@@ -85,19 +84,6 @@ async fn replicas_take_turns_and_the_newest_leave_first() {
     running.wait_available("work", 2).await;
     assert_eq!(instances(&running, 4).await, first);
 
-    assert_eq!(running.scale("work", 0).await, 202);
-    running.wait_available("work", 0).await;
-    let refused = running
-        .request(Method::GET, "/function/work")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(refused.status(), 503);
-    assert_eq!(refused.headers()["x-openfaas-internal"], "proxy");
-    assert_eq!(
-        refused.text().await.unwrap().trim(),
-        "No endpoints available for: work."
-    );
     running.stop().await;
 }
 

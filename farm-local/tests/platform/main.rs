@@ -9,3 +9,5 @@ mod gateway;
 mod harness;
 mod lifecycle;
 mod nats;
+mod ready_made;
+mod zero;
