@@ -106,6 +106,9 @@ impl PolicySpec {
             Kind::Static(parallelism) => Box::new(Fixed::new(parallelism)),
             Kind::Queue(settings) => Box::new(Queue::new(settings)),
             Kind::Utilisation(settings) => Box::new(Utilisation::new(settings)),
+            Kind::Reactive(completion) if self.step == Step::One => {
+                Box::new(Reactive::published(completion))
+            }
             Kind::Reactive(completion) => Box::new(Reactive::new(completion)),
             Kind::Predictive(settings) => Box::new(Predictive::new(settings)),
         };

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from farms import Json
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from stage import Stage
 
@@ -14,6 +15,7 @@ Play = Callable[..., Stage]
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".tools" / "browser"
 CHROMIUM = TOOLS / "chromium"
+PICTURES = ROOT / "out" / "page"
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -52,7 +54,13 @@ def complaints() -> list[str]:
 def play() -> Iterator[Play]:
     """Serve the page with these farms; the stage outlives the page, or the page would complain."""
     with ExitStack() as stages:
-        yield lambda *farms: stages.enter_context(Stage(*farms))
+
+        def start(*farms: Json) -> Stage:
+            stage = Stage(*farms)
+            stages.callback(stage.close)
+            return stage
+
+        yield start
 
 
 @pytest.fixture
@@ -71,4 +79,3 @@ def page(browser: Browser, complaints: list[str], play: Play) -> Iterator[Page]:
     yield page
     context.close()
     assert complaints == []
-

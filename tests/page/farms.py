@@ -7,6 +7,10 @@ from typing import Any
 Json = dict[str, Any]
 
 INTERVAL_SECONDS = 2.0
+# What goes wrong on the day that is played.
+BLIND = range(140, 150)
+REFUSED = 200
+LONG_BACKLOG_TASKS = 12
 
 
 def farm(name: str = "thumbnails", **changes: Any) -> Json:  # noqa: ANN401
@@ -79,7 +83,7 @@ def day(name: str = "thumbnails", length: int = 300) -> list[Json]:
     available, backlog = 4, 0.0
     for index in range(length):
         rate = max(0.0, 22 + 15 * math.sin(index / 26) + 0.7 * math.sin(index * 1.7))
-        wanted = max(1, round(rate * 0.48 * 1.1) + (3 if backlog > 12 else 0))
+        wanted = max(1, round(rate * 0.48 * 1.1) + (3 if backlog > LONG_BACKLOG_TASKS else 0))
         moved = min(wanted, available + 2) if wanted > available else available
         if wanted < available - 1 and index % 4 == 0:
             moved = available - 1
@@ -89,6 +93,7 @@ def day(name: str = "thumbnails", length: int = 300) -> list[Json]:
             "at_seconds": now - (length - 1 - index) * INTERVAL_SECONDS,
             "wanted_parallelism": wanted,
             "target_parallelism": moved,
+            "reasons": [f"{moved} workers meet the deadline of 95 % of the tasks to come."],
             "allocation": {"replicas": math.ceil(moved / 4), "slots": 4},
             "observed": observed(
                 backlog_tasks=round(backlog),
@@ -107,10 +112,10 @@ def day(name: str = "thumbnails", length: int = 300) -> list[Json]:
                 f"Arrivals of {rate:.1f}/s need {wanted} workers for 95 % in 2 s.",
                 *(["Down by at most one step."] if moved > wanted else []),
             ]
-        if 140 <= index < 150:
+        if index in BLIND:
             changes |= {"outcome": "held", "observed": None, "wanted_parallelism": None}
             changes["reasons"] = ["NATS did not answer within 2 s; the farm is left as it is."]
-        if index == 200:
+        if index == REFUSED:
             changes |= {"outcome": "failed", "error": "gateway: 409 Conflict; tried again"}
         events.append(decision(name, index + 1, **changes))
         available = moved

@@ -65,7 +65,7 @@ def outline(locator: Locator) -> str:
 def test_landmarks_and_table_are_named(page: Page, play: Play) -> None:
     page.goto(play(*some_farms()).url)
     for landmark in ("banner", "main", "contentinfo"):
-        expect(page.get_by_role(landmark)).to_have_count(1)  # type: ignore[arg-type]
+        expect(page.get_by_role(landmark)).to_have_count(1)
     page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
     table = page.get_by_role("table", name="Decisions about failing")
     expect(table.get_by_role("columnheader")).to_have_count(6)
@@ -87,10 +87,11 @@ def test_only_changes_of_state_are_announced(page: Page, play: Play) -> None:
 
 
 @pytest.mark.parametrize("name", ["thumbnails", "a" * 63])
-def test_a_phone_never_scrolls_sideways(page: Page, play: Play, name: str) -> None:
+@pytest.mark.parametrize("width", [360, 800, 1024])
+def test_the_page_never_scrolls_sideways(page: Page, play: Play, name: str, width: int) -> None:
     events = day(name)
     events[-1] |= {"outcome": "failed", "error": "x" * 200}
-    page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+    page.set_viewport_size({"width": width, "height": 740})
     page.goto(play(farm(name, history=events)).url)
     expect(page.get_by_role("img")).to_have_count(3)
     wide = page.evaluate(
@@ -99,7 +100,7 @@ def test_a_phone_never_scrolls_sideways(page: Page, play: Play, name: str) -> No
             .map((node) => node.outerHTML.slice(0, 120))"""
     )
     assert wide == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     region = page.get_by_role("region")
     assert region.evaluate("(node) => node.scrollWidth - node.clientWidth") == 0
 
@@ -110,7 +111,9 @@ def test_charts_follow_the_width(page: Page, play: Play) -> None:
     expect(chart).to_be_visible()
     before = chart.evaluate("(canvas) => canvas.clientWidth")
     page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
-    page.wait_for_function("(before) => document.querySelector('canvas').clientWidth < before", arg=before)
+    page.wait_for_function(
+        "(before) => document.querySelector('canvas').clientWidth < before", arg=before
+    )
 
 
 def test_dark_and_light_are_followed_while_open(page: Page, play: Play) -> None:

@@ -1,10 +1,8 @@
 """Pictures of the page, for people to look at: out/page/*.png."""
 
-from conftest import ROOT, Play
+from conftest import PICTURES, Play
 from farms import day, decision, farm, observed
 from playwright.sync_api import Page, expect
-
-PICTURES = ROOT / "out" / "page"
 
 
 def test_pictures(page: Page, play: Play) -> None:

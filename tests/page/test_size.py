@@ -2,7 +2,7 @@
 
 import time
 
-from conftest import Play
+from conftest import PICTURES, Play
 from farms import day, decision, farm
 from playwright.sync_api import Page, expect
 
@@ -31,5 +31,6 @@ def test_a_hundred_farms_stay_responsive(page: Page, play: Play) -> None:
     expect(page.locator("#connection-text")).to_contain_text("live")
     # Long enough for a person to notice would be 100 ms; this machine may be busy.
     assert page.evaluate("longest") < 1000
+    page.screenshot(path=PICTURES / "hundred-farms.png")
     page.get_by_label("Find").fill("farm-99")
     expect(page.locator(".farm:visible")).to_have_count(1)

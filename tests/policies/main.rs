@@ -11,15 +11,17 @@ use serde_json::Value;
 /// The paper's times are multiplied by this.
 const TIME_SCALE: f64 = 0.1;
 /// The paper's farm: 12 workers at first, 1 to 32.
-const FIRST_REPLICAS: u32 = 12;
-const MAX_PARALLELISM: u32 = 32;
+const PAPER_REPLICAS: u32 = 12;
+const PAPER_MAX: u32 = 32;
 /// The paper's control interval, deadline (of the mean task) and goal.
 const INTERVAL_SECONDS: f64 = 8.0;
 const DEADLINE_SECONDS: f64 = 3.0;
 const TARGET_QOS: f64 = 0.95;
 /// Scale-down stabilisation, in the paper's time.
 const STABILISATION_SECONDS: f64 = 30.0;
-/// Of the constant load: 70 % of eight workers.
+/// The constant load is 70 % of eight workers, under the default bound of ten.
+const CONSTANT_REPLICAS: u32 = 8;
+const CONSTANT_MAX: u32 = 10;
 const CONSTANT_RATE_PER_SECOND: f64 = 37.3;
 const CONSTANT_INTERVALS: f64 = 60.0;
 const SETTLING_INTERVALS: f64 = 30.0;
@@ -27,24 +29,37 @@ const SETTLING_INTERVALS: f64 = 30.0;
 /// A row of the tables: its name and its annotations.
 type Row = (&'static str, &'static [(&'static str, &'static str)]);
 
+/// Windows of the policies, in the paper's time divided; the published rules stand alone, without
+/// the guard's stabilisation.
 const ROWS: &[Row] = &[
     (
-        "static (14)",
+        "static, 14",
         &[("policy", "static"), ("policy.parallelism", "14")],
     ),
-    ("queue", &[("policy", "queue"), ("policy.window", "3s")]),
-    ("utilisation", &[("policy", "utilisation")]),
+    ("queue", &[("policy", "queue"), ("policy.window", "30s")]),
     (
-        "reactive-average, ±1",
-        &[("policy", "reactive-average"), ("policy.step", "one")],
+        "utilisation",
+        &[("policy", "utilisation"), ("policy.smoothing", "3s")],
+    ),
+    (
+        "reactive-average, as published",
+        &[("policy", "reactive-average"), ("stabilisation", "0s")],
+    ),
+    (
+        "reactive-average, guarded",
+        &[("policy", "reactive-average")],
     ),
     (
         "reactive-average, free",
         &[("policy", "reactive-average"), ("policy.step", "free")],
     ),
     (
-        "reactive-maximum, ±1",
-        &[("policy", "reactive-maximum"), ("policy.step", "one")],
+        "reactive-maximum, as published",
+        &[("policy", "reactive-maximum"), ("stabilisation", "0s")],
+    ),
+    (
+        "reactive-maximum, guarded",
+        &[("policy", "reactive-maximum")],
     ),
     (
         "reactive-maximum, free",
@@ -56,24 +71,27 @@ const ROWS: &[Row] = &[
     ),
 ];
 
-fn scaling(row: &Row) -> Scaling {
-    let milliseconds = |seconds: f64| format!("{:.0}ms", seconds * TIME_SCALE * 1e3);
-    row.1
-        .iter()
-        .fold(
-            Scaling {
-                annotations: Vec::new(),
-                first_replicas: FIRST_REPLICAS,
-                arguments: Vec::new(),
-            },
-            |scaling, (key, value)| scaling.with(key, value),
-        )
-        .with("max", MAX_PARALLELISM)
+fn milliseconds(seconds: f64) -> String {
+    format!("{:.0}ms", seconds * TIME_SCALE * 1e3)
+}
+
+/// The row's farm; the row has the last word.
+fn scaling(row: &Row, first_replicas: u32, max_parallelism: u32) -> Scaling {
+    let scaling = Scaling {
+        annotations: Vec::new(),
+        first_replicas,
+        arguments: Vec::new(),
+    };
+    let scaling = scaling
+        .with("max", max_parallelism)
         .with("slots.max", 1)
         .with("interval", milliseconds(INTERVAL_SECONDS))
         .with("stabilisation", milliseconds(STABILISATION_SECONDS))
         .with("deadline", milliseconds(DEADLINE_SECONDS))
-        .with("target_qos", TARGET_QOS)
+        .with("target_qos", TARGET_QOS);
+    row.1
+        .iter()
+        .fold(scaling, |scaling, (key, value)| scaling.with(key, value))
 }
 
 #[tokio::main]
@@ -118,7 +136,7 @@ fn arguments() -> Option<(u64, Option<String>)> {
 }
 
 async fn run_paper(row: &Row, seed: u64) {
-    let mut farm = scaling(row).start().await;
+    let mut farm = scaling(row, PAPER_REPLICAS, PAPER_MAX).start().await;
     farm.decisions.forget();
     let (seed_text, scale) = (seed.to_string(), TIME_SCALE.to_string());
     let account = loaded(
@@ -144,10 +162,10 @@ async fn run_paper(row: &Row, seed: u64) {
 }
 
 async fn run_constant(row: &Row) {
-    let mut farm = scaling(row).start().await;
+    let mut farm = scaling(row, CONSTANT_REPLICAS, CONSTANT_MAX).start().await;
     let rate = CONSTANT_RATE_PER_SECOND.to_string();
     let load = |intervals: f64| {
-        let duration = format!("{:.0}ms", intervals * INTERVAL_SECONDS * TIME_SCALE * 1e3);
+        let duration = milliseconds(intervals * INTERVAL_SECONDS);
         loaded(
             &farm,
             &[

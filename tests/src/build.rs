@@ -35,17 +35,21 @@ pub fn binary(package: &'static str) -> PathBuf {
     executable.unwrap_or_else(|| panic!("{package} does not build: see above"))
 }
 
-fn build(package: &str) -> Option<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    // What cargo tells this test of its own package: build scripts that look at it would run
-    // again, and half the dependencies be built anew, each time.
+/// Hides what cargo tells this test of its own package: build scripts that look at it would run
+/// again, and half the dependencies be built anew, each time.
+pub(crate) fn without_package(command: &mut Command) {
     for (key, _) in std::env::vars_os() {
         let key_text = key.to_string_lossy();
         if key_text.starts_with("CARGO_PKG_") || key_text.starts_with("CARGO_MANIFEST_") {
             command.env_remove(&key);
         }
     }
+}
+
+fn build(package: &str) -> Option<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    without_package(&mut command);
     let built = command
         .current_dir(repository())
         .args(["build", "--quiet", "--message-format=json", "-p", package])

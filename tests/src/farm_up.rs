@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::build::{binary, repository};
+use crate::build::{binary, repository, without_package};
 use crate::client::Client;
 use crate::eventually::eventually;
 use crate::nats_server;
@@ -81,14 +81,10 @@ impl Workplace {
             .env("NATS_SERVER", nats_server::executable())
             .stdin(Stdio::null());
         // Cargo's own settings are for the tests, not for what they build.
-        for key in [
-            "CARGO",
-            "CARGO_TARGET_DIR",
-            "CARGO_MANIFEST_DIR",
-            "RUSTFLAGS",
-        ] {
+        for key in ["CARGO", "CARGO_TARGET_DIR", "RUSTFLAGS"] {
             command.env_remove(key);
         }
+        without_package(&mut command);
         command
     }
 

@@ -40,6 +40,7 @@ impl Scaling {
     /// Sets the annotation `farm.<key>`.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
+        self.annotations.retain(|(known, _)| known != key);
         self.annotations.push((key.to_owned(), value.to_string()));
         self
     }

@@ -32,8 +32,9 @@ pub enum CompletionTime {
 /// |---|---|---|
 /// | `step` | `one` (as published: +1 if gap ≥ 0.5, −1 if gap ≤ −0.5) or `free` (the whole gap) | one |
 ///
-/// In a window without completions the last completion time is kept (1.5 s before the first one);
-/// the paper takes 1.5 s each time, which would shrink a farm of long tasks while it works.
+/// In a window without completions the paper takes 1.5 s for the completion time, and so does
+/// `one`. That would shrink a farm of long tasks while it works, so `free` keeps the last one
+/// that was seen.
 ///
 /// Source: arXiv 2602.06555, its published code and logs (interval 8 s there). The completion time
 /// contains the waiting, so a backlog counts twice, and the rule aims at `busy` workers without a
@@ -45,23 +46,37 @@ pub enum CompletionTime {
 #[derive(Debug, Clone)]
 pub struct Reactive {
     completion: CompletionTime,
+    /// Whether a window without completions leaves the estimate alone.
+    remembers: bool,
     mean_seconds: f64,
     longest_seconds: f64,
     reason: String,
 }
 
 impl Reactive {
-    /// The rule in its free form; [`OneStep`](super::OneStep) makes it the published one.
+    /// The rule in its free form.
     pub fn new(completion: CompletionTime) -> Self {
         Self {
             completion,
+            remembers: true,
             mean_seconds: PAPER_COMPLETION_SECONDS,
             longest_seconds: 0.0,
             reason: "nothing seen yet".to_owned(),
         }
     }
 
+    /// The rule as published, but for its steps: [`OneStep`](super::OneStep) adds these.
+    pub fn published(completion: CompletionTime) -> Self {
+        Self {
+            remembers: false,
+            ..Self::new(completion)
+        }
+    }
+
     fn learn(&mut self, observation: &Observation) {
+        if !self.remembers {
+            (self.mean_seconds, self.longest_seconds) = (PAPER_COMPLETION_SECONDS, 0.0);
+        }
         if let Some(seconds) = observation.sojourn_seconds_mean {
             self.mean_seconds = seconds;
             self.longest_seconds = observation.sojourn_seconds_max.unwrap_or(seconds);
@@ -186,5 +201,10 @@ mod tests {
             ..busy
         };
         assert_eq!(rule.decide(&silent).unwrap(), first);
+
+        // As published it takes 1.5 s: 12 − 0.5 · 10 · 1.5/8 are free, one is needed.
+        let mut published = Reactive::published(CompletionTime::Mean);
+        assert_eq!(published.decide(&busy).unwrap(), first);
+        assert_eq!(published.decide(&silent).unwrap().parallelism, 2);
     }
 }

@@ -1,0 +1,184 @@
+// One farm: a line with its figures that opens to everything else. What is inside exists only
+// while it is open, so that a hundred farms cost what is looked at.
+
+import { Charts } from "./charts.js";
+import { Decisions } from "./decisions.js";
+import { badge, element, setText } from "./dom.js";
+import * as format from "./format.js";
+
+const FIGURES = [
+  ["QoS", ({ last, settings }) => [format.ratio(last?.observed?.qos_ratio), ` of ${format.ratio(last?.target_qos_ratio ?? settings.target_qos_ratio)}`]],
+  ["Backlog", ({ last }) => [format.count(last?.observed?.backlog_tasks)]],
+  ["Arrivals", ({ last }) => [format.rate(last?.observed?.arrival_rate_per_second)]],
+  ["Workers", ({ last }) => [format.count(last?.observed?.available_parallelism), ` of ${format.count(last?.target_parallelism)}`]],
+];
+
+const TILES = [
+  ["QoS", ({ last, settings }) => [
+    format.ratio(last?.observed?.qos_ratio),
+    `target ${format.ratio(last?.target_qos_ratio ?? settings.target_qos_ratio)}, deadline ${format.duration(last?.deadline_seconds ?? settings.deadline_seconds)}`,
+  ]],
+  ["Backlog", ({ last }) => [
+    format.count(last?.observed?.backlog_tasks),
+    `waiting; ${format.count(last?.observed?.in_flight_tasks)} in flight`,
+  ]],
+  ["Arrivals", ({ last }) => [format.rate(last?.observed?.arrival_rate_per_second), "tasks submitted"]],
+  ["Service time", ({ last }) => [
+    format.duration(last?.observed?.service_seconds_mean),
+    `longest ${format.duration(last?.observed?.service_seconds_max)}; with the wait ${format.duration(last?.observed?.sojourn_seconds_mean)}`,
+  ]],
+  ["Parallelism", ({ last }) => [
+    `${format.count(last?.wanted_parallelism)} → ${format.count(last?.target_parallelism)}`,
+    `wanted → target; ${format.count(last?.observed?.available_parallelism)} available, ${format.count(last?.observed?.busy_parallelism)} busy`,
+  ]],
+  ["Replicas × slots", ({ last }) => [
+    format.product(last?.allocation ?? last?.observed),
+    `${format.count(last?.observed?.available_replicas)} of ${format.count(last?.observed?.replicas)} replicas available`,
+  ]],
+];
+
+function limits({ settings }) {
+  return [
+    `every ${format.duration(settings.interval_seconds)}`,
+    `${format.count(settings.min)} to ${format.count(settings.max)} workers`,
+    `at most ${format.count(settings.replicas_max)} replicas × ${format.count(settings.slots_max)} slots`,
+  ].join(", ");
+}
+
+function decider({ last, policy }, nowSeconds) {
+  if (!last) return "No decision has been made about this farm yet.";
+  const standIn = last.policy === policy ? "" : `, where ${last.policy} stood in for ${policy}`;
+  return `Decision ${format.count(last.sequence)} by ${last.decided_by}, ${format.ago(nowSeconds - last.at_seconds)}${standIn}.`;
+}
+
+/** Since when the farm needs attention, and why; null if it does not. */
+function notice(farm, state) {
+  if (state.name === "problem") return `${state.word}: ${farm.problem}`;
+  const { last, history } = farm;
+  if (!state.attention) return null;
+  if (state.name === "stale") return `${state.word}: no decision since ${format.timeOfDay(last.at_seconds)}.`;
+  let first = history.length - 1;
+  while (first > 0 && history[first - 1].outcome === last.outcome) first -= 1;
+  const reason = last.error ?? (last.reasons ?? []).join(" ");
+  return `${state.word} since ${format.timeOfDay(history[first].at_seconds)}: ${reason || "no reason given."}`;
+}
+
+function labelled(list, tags) {
+  const parts = list.map(([name, show]) => {
+    const value = element("span", { class: "value" });
+    const aside = element("span", { class: "aside" });
+    const node = element(tags.group, { class: "figure" }, element(tags.name, {}, name), " ", element(tags.value, {}, value, aside));
+    const update = (farm) => {
+      const [main, note = ""] = show(farm);
+      setText(value, main);
+      setText(aside, note);
+    };
+    return { node, update };
+  });
+  return { nodes: parts.map((part) => part.node), update: (farm) => parts.forEach((part) => part.update(farm)) };
+}
+
+/** What is inside an open card. */
+class Body {
+  #tiles = labelled(TILES, { group: "div", name: "dt", value: "dd" });
+  #limits = element("span");
+  #decider = element("span");
+
+  constructor(key, farm) {
+    this.charts = new Charts(key);
+    this.decisions = new Decisions(farm.name);
+    this.node = element(
+      "div",
+      { class: "body" },
+      element("p", { class: "aside" }, this.#limits, " ", this.#decider),
+      element("dl", { class: "tiles" }, ...this.#tiles.nodes),
+      this.charts.node,
+      this.decisions.node,
+    );
+  }
+
+  show(farm) {
+    setText(this.#limits, `Policy ${farm.policy || "unknown"}: ${limits(farm)}.`);
+    this.#tiles.update(farm);
+    this.charts.show(farm.history);
+    this.decisions.show(farm.history);
+  }
+
+  showAge(farm, nowSeconds) {
+    setText(this.#decider, decider(farm, nowSeconds));
+  }
+}
+
+export class Card {
+  state = null;
+  notice = null;
+  #badge = badge();
+  #name = element("span", { class: "name" });
+  #where = element("span", { class: "aside" });
+  #figures = labelled(FIGURES, { group: "span", name: "span", value: "span" });
+  #notice = element("span", { class: "notice" });
+  #body = null;
+
+  constructor(key, farm) {
+    this.key = key;
+    this.farm = farm;
+    const summary = element(
+      "summary",
+      {},
+      element("h2", {}, this.#name, " ", this.#where),
+      this.#badge.node,
+      ...this.#figures.nodes,
+      this.#notice,
+    );
+    this.node = element("details", { class: "farm" }, summary);
+    this.node.addEventListener("toggle", () => this.#toggle());
+  }
+
+  /** Shows the farm as it is now. `nowSeconds`: the time of the newest news. */
+  show(nowSeconds) {
+    const { farm } = this;
+    const place = farm.namespace ? ` in ${farm.namespace}` : "";
+    const where = `${farm.policy ? `${farm.policy} · ` : ""}${farm.function}${place}`;
+    setText(this.#name, farm.name || farm.function || "unnamed");
+    setText(this.#where, where);
+    this.#figures.update(farm);
+    this.#body?.show(farm);
+    this.showAge(nowSeconds);
+  }
+
+  /** Shows only what changes by itself as time goes by. */
+  showAge(nowSeconds) {
+    this.state = this.farm.state(nowSeconds);
+    this.notice = notice(this.farm, this.state);
+    this.#badge.show(this.state);
+    this.node.dataset.state = this.state.name;
+    this.#notice.hidden = this.notice === null;
+    setText(this.#notice, this.notice ?? "");
+    this.#body?.showAge(this.farm, nowSeconds);
+  }
+
+  redraw() {
+    this.#body?.charts.redraw();
+  }
+
+  remove() {
+    this.#close();
+    this.node.remove();
+  }
+
+  #toggle() {
+    if (!this.node.open) {
+      this.#close();
+    } else if (!this.#body) {
+      this.#body = new Body(this.key, this.farm);
+      this.node.append(this.#body.node);
+      this.node.dispatchEvent(new CustomEvent("opened"));
+    }
+  }
+
+  #close() {
+    this.#body?.charts.destroy();
+    this.#body?.node.remove();
+    this.#body = null;
+  }
+}

@@ -1,0 +1,304 @@
+//! The connection to NATS, and the few JetStream requests the autoscaler makes.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_nats::client::RequestErrorKind;
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::{self, ErrorCode};
+use async_nats::{Client, ConnectOptions, Event};
+use bytes::Bytes;
+use farm_core::control::SlotsOrder;
+use farm_core::topology::Topology;
+use serde::Deserialize;
+
+use crate::clock::{time_of_day, wall_seconds};
+use crate::config::Config;
+use crate::error::{Error, chain};
+use crate::gateway::read_secret;
+
+/// How long a request to JetStream may take.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why NATS did not tell what it was asked.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum BrokerError {
+    /// The text stays the same while it lasts, so that it is said once.
+    #[error("NATS has been unreachable since {since}")]
+    Away { since: String },
+    #[error("{what} is not on NATS: the farm's functions create it when they start")]
+    Absent { what: String },
+    #[error("NATS did not {action}: {cause}")]
+    Failed { action: String, cause: String },
+}
+
+/// NATS, connected or not: the client connects, and connects again, by itself.
+#[derive(Clone)]
+pub(crate) struct Broker {
+    pub client: Client,
+    pub jetstream: jetstream::Context,
+    link: Arc<Link>,
+}
+
+/// The queue of a farm as JetStream counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Queue {
+    /// Tasks that wait.
+    pub backlog: u64,
+    /// Tasks handed out and not settled.
+    pub in_flight: u64,
+    /// Tasks submitted since the farm began.
+    pub submitted: u64,
+    /// Tasks of them that are settled.
+    pub settled: u64,
+}
+
+#[derive(Deserialize)]
+struct StreamInfo {
+    state: StreamState,
+}
+
+#[derive(Deserialize)]
+struct StreamState {
+    messages: u64,
+    last_seq: u64,
+}
+
+#[derive(Deserialize)]
+struct ConsumerInfo {
+    num_pending: u64,
+    num_ack_pending: u64,
+}
+
+impl Broker {
+    /// Begins to connect; returns before there is a connection.
+    pub async fn start(config: &Config) -> Result<Self, Error> {
+        let link = Arc::new(Link::new());
+        let noted = Arc::clone(&link);
+        let client = credentials(config)?
+            .name(format!("rust-farm autoscaler {}", config.replica))
+            .retry_on_initial_connect()
+            .ping_interval(Duration::from_secs(5))
+            .connection_timeout(Duration::from_secs(5))
+            .request_timeout(Some(REQUEST_TIMEOUT))
+            .reconnect_delay_callback(|attempts| {
+                Duration::from_millis(100 * attempts as u64).min(Duration::from_secs(1))
+            })
+            .event_callback(move |event| {
+                noted.note(&event);
+                std::future::ready(())
+            })
+            .connect(&config.nats_url)
+            .await
+            .map_err(|error| Error::Configuration(vec![format!("FARM_NATS_URL: {error}")]))?;
+        let jetstream = ContextBuilder::new()
+            .timeout(REQUEST_TIMEOUT)
+            .ack_timeout(REQUEST_TIMEOUT)
+            .build(client.clone());
+        Ok(Self {
+            client,
+            jetstream,
+            link,
+        })
+    }
+
+    /// An error if there is no connection: requests would only run into their time limit.
+    pub fn check(&self) -> Result<(), BrokerError> {
+        match self.link.away_since() {
+            None => Ok(()),
+            Some(since) => Err(BrokerError::Away { since }),
+        }
+    }
+
+    /// The queue of a farm.
+    pub async fn queue(&self, topology: &Topology) -> Result<Queue, BrokerError> {
+        self.check()?;
+        let stream = topology.tasks_stream();
+        let workers = Topology::WORKERS_CONSUMER;
+        let (info, consumer) = tokio::try_join!(
+            self.ask::<StreamInfo>(format!("STREAM.INFO.{stream}"), || format!(
+                "stream {stream}"
+            )),
+            self.ask::<ConsumerInfo>(format!("CONSUMER.INFO.{stream}.{workers}"), || format!(
+                "consumer {workers} of stream {stream}"
+            )),
+        )?;
+        Ok(Queue {
+            backlog: consumer.num_pending,
+            in_flight: consumer.num_ack_pending,
+            submitted: info.state.last_seq,
+            // A work queue forgets what is settled.
+            settled: info.state.last_seq.saturating_sub(info.state.messages),
+        })
+    }
+
+    async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        subject: String,
+        what: impl Fn() -> String,
+    ) -> Result<T, BrokerError> {
+        let failed = |cause: String| BrokerError::Failed {
+            action: format!("tell of {}", what()),
+            cause,
+        };
+        // The client's own way of asking sends a body, which this part of the API refuses.
+        let subject = format!("$JS.API.{subject}");
+        let message = match self.client.request(subject, Bytes::new()).await {
+            Ok(message) => message,
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+                return Err(failed(
+                    "there is no JetStream: start nats-server with -js, or enable it for the account"
+                        .to_owned(),
+                ));
+            }
+            Err(error) => return Err(failed(chain(&error))),
+        };
+        match serde_json::from_slice(&message.payload) {
+            Ok(Response::Ok(answer)) => Ok(answer),
+            Ok(Response::Err { error }) => match error.error_code() {
+                ErrorCode::STREAM_NOT_FOUND | ErrorCode::CONSUMER_NOT_FOUND => {
+                    Err(BrokerError::Absent { what: what() })
+                }
+                _ => Err(failed(error.to_string())),
+            },
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    /// The slots ordered last, if any were.
+    pub async fn slots_ordered(&self, topology: &Topology) -> Result<Option<u32>, BrokerError> {
+        use async_nats::jetstream::stream::LastRawMessageErrorKind;
+        self.check()?;
+        let subject = topology.control_slots_subject();
+        let name = topology.control_stream();
+        let failed = |cause: String| BrokerError::Failed {
+            action: format!("tell the last order on {subject}"),
+            cause,
+        };
+        let stream = self
+            .jetstream
+            .get_stream_no_info(&name)
+            .await
+            .map_err(|error| failed(chain(&error)))?;
+        match stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => Ok(serde_json::from_slice::<SlotsOrder>(&message.payload)
+                .ok()
+                .map(|order| order.slots)),
+            Err(error) => match error.kind() {
+                LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                LastRawMessageErrorKind::JetStream(error)
+                    if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                {
+                    Ok(None)
+                }
+                _ => Err(failed(chain(&error))),
+            },
+        }
+    }
+
+    /// Orders slots, and returns once the order is stored for replicas to come.
+    pub async fn order_slots(
+        &self,
+        topology: &Topology,
+        order: &SlotsOrder,
+    ) -> Result<(), BrokerError> {
+        self.check()?;
+        let subject = topology.control_slots_subject();
+        let failed = |cause: String| BrokerError::Failed {
+            action: format!(
+                "store the order on {subject} (stream {})",
+                topology.control_stream()
+            ),
+            cause,
+        };
+        let payload = serde_json::to_vec(order).map_err(|error| failed(error.to_string()))?;
+        self.jetstream
+            .publish(subject.clone(), Bytes::from(payload))
+            .await
+            .map_err(|error| failed(chain(&error)))?
+            .await
+            .map_err(|error| failed(chain(&error)))?;
+        Ok(())
+    }
+}
+
+/// Whether the connection stands, and since when it does not.
+struct Link {
+    state: Mutex<LinkState>,
+}
+
+struct LinkState {
+    up: bool,
+    away_since: String,
+    complaint: String,
+}
+
+impl Link {
+    fn new() -> Self {
+        Self {
+            state: Mutex::new(LinkState {
+                up: false,
+                away_since: time_of_day(wall_seconds()),
+                complaint: String::new(),
+            }),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, LinkState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn away_since(&self) -> Option<String> {
+        let state = self.state();
+        (!state.up).then(|| state.away_since.clone())
+    }
+
+    fn note(&self, event: &Event) {
+        let mut state = self.state();
+        match event {
+            Event::Connected => {
+                state.up = true;
+                state.complaint.clear();
+                tracing::info!("connected to NATS");
+            }
+            Event::Disconnected | Event::Draining | Event::Closed if state.up => {
+                state.up = false;
+                state.away_since = time_of_day(wall_seconds());
+                tracing::warn!("lost the connection to NATS, reconnecting");
+            }
+            Event::Disconnected | Event::Draining | Event::Closed => {}
+            // The client repeats itself with every attempt.
+            other => {
+                let complaint = other.to_string();
+                if state.complaint != complaint {
+                    tracing::warn!(event = complaint, "NATS");
+                    state.complaint = complaint;
+                }
+            }
+        }
+    }
+}
+
+/// Reads the credentials that are there: a creds file, a token, or user and password.
+fn credentials(config: &Config) -> Result<ConnectOptions, Error> {
+    let secret = |name: &str| read_secret(&config.secrets_dir.join(name));
+    let options = ConnectOptions::new();
+    if let Some(creds) = secret("farm-nats-creds")? {
+        return options.credentials(&creds).map_err(|error| {
+            let place = config.secrets_dir.join("farm-nats-creds");
+            Error::Configuration(vec![format!("{}: {error}", place.display())])
+        });
+    }
+    if let Some(token) = secret("farm-nats-token")? {
+        return Ok(options.token(token));
+    }
+    match (secret("farm-nats-user")?, secret("farm-nats-password")?) {
+        (Some(user), Some(password)) => Ok(options.user_and_password(user, password)),
+        (None, None) => Ok(options),
+        _ => Err(Error::Configuration(vec![format!(
+            "{}: farm-nats-user and farm-nats-password come together",
+            config.secrets_dir.display()
+        )])),
+    }
+}

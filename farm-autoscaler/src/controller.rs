@@ -1,0 +1,279 @@
+//! The control loop of one farm: observe, decide, act, explain, once per interval.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use farm_core::decision::{DecisionEvent, Outcome};
+use farm_core::topology::Topology;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::act::{Acted, Farm, Hand};
+use crate::annotations::Settings;
+use crate::clock::wall_seconds;
+use crate::decide::{Decider, Decision, Replicas, Sight};
+use crate::explain::Diary;
+use crate::lease::Standing;
+use crate::shared::Shared;
+
+/// How soon a farm without replicas sees its first task.
+const WAKES_WITHIN: Duration = Duration::from_millis(250);
+
+/// Controls one farm until it is cancelled.
+pub(crate) struct Controller {
+    shared: Arc<Shared>,
+    settings: Settings,
+    topology: Topology,
+    decider: Decider,
+    hand: Hand,
+    diary: Diary,
+    sequence: u64,
+    /// Whether this replica led when it looked last.
+    led: bool,
+    /// Whether the farm has no replicas, and none were asked for.
+    asleep: bool,
+}
+
+impl Controller {
+    pub fn new(shared: Arc<Shared>, settings: Settings) -> Self {
+        Self {
+            topology: Topology::new(settings.farm.clone()),
+            decider: Decider::new(&settings),
+            hand: Hand::default(),
+            diary: Diary::default(),
+            sequence: 0,
+            led: false,
+            asleep: false,
+            shared,
+            settings,
+        }
+    }
+
+    /// Runs until `stopping`. `phase`, from 0 to 1, keeps many farms from looking all at once.
+    pub async fn run(mut self, phase: f64, stopping: CancellationToken) {
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = self.control(phase) => {}
+        }
+        self.shared.metrics.forget(self.settings.farm.as_str());
+    }
+
+    async fn control(&mut self, phase: f64) {
+        let interval = self.settings.interval;
+        let mut next = Instant::now();
+        let mut wait = interval.mul_f64(0.5 + 0.5 * phase);
+        let mut standing = self.shared.standing.clone();
+        loop {
+            let now = standing.borrow_and_update().clone();
+            match now {
+                Standing::Leading { .. } => {
+                    self.led = true;
+                    self.pass().await;
+                }
+                // NATS is away, and nobody can lead: what is said of the farm is that it is held.
+                Standing::Unknown { .. } if self.led => self.pass().await,
+                Standing::Unknown { .. } => {}
+                Standing::Following { .. } => self.start_over(),
+            }
+            next = (next + wait).max(Instant::now());
+            wait = interval;
+            if self.led {
+                self.rest(next).await;
+            } else {
+                // A farm must not wait for its interval once there is a leader.
+                let _ = tokio::time::timeout_at(next, standing.changed()).await;
+            }
+        }
+    }
+
+    /// Another replica decides now: what is remembered here ages.
+    fn start_over(&mut self) {
+        if std::mem::take(&mut self.led) {
+            self.decider = Decider::new(&self.settings);
+            self.hand = Hand::default();
+            self.asleep = false;
+            self.shared.metrics.forget(self.settings.farm.as_str());
+        }
+    }
+
+    /// Waits until `next`, or until there is a task for a farm without replicas.
+    async fn rest(&mut self, next: Instant) {
+        if self.asleep {
+            loop {
+                let soon = Instant::now() + WAKES_WITHIN;
+                if soon >= next {
+                    break;
+                }
+                tokio::time::sleep_until(soon).await;
+                let queue = self.shared.broker.queue(&self.topology).await;
+                if queue.is_ok_and(|queue| queue.backlog > 0 || queue.in_flight > 0) {
+                    return;
+                }
+            }
+        }
+        tokio::time::sleep_until(next).await;
+    }
+
+    async fn pass(&mut self) {
+        let begun = Instant::now();
+        let seen = self.observe().await;
+        let observed = Instant::now();
+        let at_seconds = self.shared.clock.seconds(observed);
+        let (decision, learnt) = self.decide(at_seconds, &seen);
+        let decided = Instant::now();
+        let mut acted = match (&decision.plan, &seen) {
+            (Some(plan), Ok(sight)) => {
+                let farm = Farm {
+                    topology: &self.topology,
+                    function: &self.settings.function,
+                    slots_max: self.settings.slots_max,
+                    interval: self.settings.interval,
+                };
+                self.hand.act(&self.shared, &farm, plan, sight).await
+            }
+            _ => Acted::default(),
+        };
+        acted.reasons.extend(learnt);
+        let ended = Instant::now();
+        self.asleep = seen
+            .as_ref()
+            .is_ok_and(|sight| sight.replicas.asked == 0 && !acted.changed);
+        let mut event = self.event(decision, acted, seen.err().map(|blind| blind.cause));
+        event.observe_seconds = (observed - begun).as_secs_f64();
+        event.decide_seconds = (decided - observed).as_secs_f64();
+        event.act_seconds = (ended - decided).as_secs_f64();
+        self.diary.tell(&self.shared, &self.topology, &event).await;
+    }
+
+    fn decide(
+        &mut self,
+        at_seconds: f64,
+        seen: &Result<Sight, Blind>,
+    ) -> (Decision, Option<String>) {
+        let now = Instant::now();
+        match seen {
+            Err(blind) => {
+                let decision = self.decider.hold(at_seconds, &blind.cause, blind.replicas);
+                (decision, None)
+            }
+            Ok(sight) => {
+                let learnt = self.hand.platform.saw(sight.replicas.asked, now);
+                let provider = self.shared.listing.borrow().provider.clone();
+                let bounds =
+                    self.hand
+                        .platform
+                        .bounds(self.settings.replicas_max, provider.as_deref(), now);
+                (self.decider.decide(at_seconds, sight, bounds), learnt)
+            }
+        }
+    }
+
+    async fn observe(&mut self) -> Result<Sight, Blind> {
+        if let Standing::Unknown { cause } = &*self.shared.standing.borrow() {
+            return Err(Blind::new(format!("the lease cannot be renewed: {cause}")));
+        }
+        let (queue, replicas) = tokio::join!(
+            self.shared.broker.queue(&self.topology),
+            replicas(&self.shared, &self.settings.function, self.hand.scaled_at),
+        );
+        let replicas = replicas.map_err(Blind::new)?;
+        let blind = |cause: String| Blind {
+            cause,
+            replicas: Some(replicas),
+        };
+        let queue = queue.map_err(|error| blind(error.to_string()))?;
+        let slots_ordered = match self.settings.slots_max {
+            None => None,
+            Some(_) => self
+                .hand
+                .slots_ordered(&self.shared, &self.topology)
+                .await
+                .map_err(blind)?,
+        };
+        let start_up = self
+            .hand
+            .platform
+            .start_up(replicas.available, Instant::now());
+        let farm = &self.settings.farm;
+        Ok(Sight {
+            queue,
+            replicas,
+            census: self.shared.reports.census(farm, Instant::now()),
+            // Taken last: what is taken must be used.
+            window: self.shared.reports.take_window(farm),
+            slots_ordered,
+            start_up_seconds: start_up.map(|start_up| start_up.as_secs_f64()),
+        })
+    }
+
+    fn event(&mut self, decision: Decision, acted: Acted, error: Option<String>) -> DecisionEvent {
+        self.sequence += 1;
+        let outcome = match (&decision.plan, &acted) {
+            (None, _) => Outcome::Held,
+            (
+                _,
+                Acted {
+                    failed: Some(_), ..
+                },
+            ) => Outcome::Failed,
+            (_, Acted { changed: true, .. }) => Outcome::Applied,
+            _ => Outcome::Unchanged,
+        };
+        let mut reasons = decision.ruling.reasons;
+        reasons.extend(acted.reasons);
+        DecisionEvent {
+            farm: self.settings.farm.to_string(),
+            function: self.settings.function.clone(),
+            decided_by: self.shared.config.replica.clone(),
+            sequence: self.sequence,
+            at_seconds: wall_seconds(),
+            policy: decision.ruling.policy.to_owned(),
+            observed: decision.observed,
+            target_qos_ratio: self.settings.target_qos_ratio,
+            deadline_seconds: self.settings.deadline_seconds,
+            wanted_parallelism: decision.ruling.wanted,
+            target_parallelism: decision.ruling.target,
+            allocation: decision.plan.map(|plan| plan.allocation),
+            outcome,
+            reasons,
+            error: acted.failed.or(error),
+            ..DecisionEvent::default()
+        }
+    }
+}
+
+/// The function's replicas: from the list of all functions, or asked for if a scale request was
+/// made since.
+async fn replicas(
+    shared: &Shared,
+    function: &str,
+    scaled_at: Option<Instant>,
+) -> Result<Replicas, String> {
+    let listing = shared.listing.borrow().clone();
+    if let Some(failing) = listing.failing {
+        return Err(failing);
+    }
+    let is_news = listing.asked_at > scaled_at;
+    if let Some(replicas) = listing.replicas.get(function).filter(|_| is_news) {
+        return Ok(*replicas);
+    }
+    let status = shared.gateway.function(function).await;
+    status
+        .map(|status| Replicas::from(&status))
+        .map_err(|error| error.to_string())
+}
+
+/// Why a farm could not be observed, and what is known of it nevertheless.
+struct Blind {
+    cause: String,
+    replicas: Option<Replicas>,
+}
+
+impl Blind {
+    fn new(cause: String) -> Self {
+        Self {
+            cause,
+            replicas: None,
+        }
+    }
+}

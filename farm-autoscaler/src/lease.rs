@@ -1,0 +1,233 @@
+//! One autoscaler replica leads: it holds a key on NATS that expires unless renewed.
+//!
+//! A leader counts its lease on a monotonic clock from before each renewal was asked for, and
+//! stops acting [`MARGIN`] before the server can let the key expire. So there may be a moment
+//! without a leader, but none with two.
+
+use std::time::Duration;
+
+use async_nats::jetstream::kv::{self, CreateErrorKind, Store, UpdateErrorKind};
+use bytes::Bytes;
+use farm_core::topology::Topology;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::Broker;
+use crate::error::chain;
+
+/// How long the key lives without being renewed.
+const LEASE: Duration = Duration::from_secs(6);
+const RENEW_EVERY: Duration = Duration::from_secs(2);
+/// How often a follower looks whether the key is free; also the pause after a failed renewal.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Time between the end of acting and the end of the lease.
+const MARGIN: Duration = Duration::from_secs(1);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Who leads, as far as this replica knows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Standing {
+    /// This replica, until then.
+    Leading { until: Instant },
+    /// Another one.
+    Following { leader: String },
+    /// NATS does not say.
+    Unknown { cause: String },
+}
+
+impl Standing {
+    /// How long this replica may still act.
+    pub fn rest(&self) -> Option<Duration> {
+        match self {
+            Self::Leading { until } => until.checked_duration_since(Instant::now()),
+            _ => None,
+        }
+    }
+}
+
+/// Keeps, or tries to get, the lease of one namespace until `stopping`; then gives it back.
+pub(crate) async fn keep(
+    broker: Broker,
+    namespace: String,
+    replica: String,
+    standing: watch::Sender<Standing>,
+    stopping: CancellationToken,
+) {
+    let nonce = uuid::Uuid::new_v4().simple().to_string();
+    let mut candidate = Candidate {
+        broker,
+        key: format!("{namespace}/leader"),
+        // Pod names are unique, names on a developer's machine may not be.
+        holder: Bytes::from(format!("{replica} {nonce}")),
+        store: None,
+        held: None,
+    };
+    loop {
+        let (now, pause) = candidate.step().await;
+        standing.send_if_modified(|before| {
+            tell(before, &now);
+            std::mem::replace(before, now.clone()) != now
+        });
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stopping.cancelled() => break,
+        }
+    }
+    candidate.give_back().await;
+}
+
+fn tell(before: &Standing, now: &Standing) {
+    match (before, now) {
+        (Standing::Leading { .. }, Standing::Leading { .. }) => {}
+        (_, Standing::Leading { .. }) => tracing::info!("this replica leads"),
+        (Standing::Leading { .. }, Standing::Unknown { cause }) => {
+            tracing::warn!(
+                cause,
+                "the lease cannot be renewed: nothing is changed any more"
+            );
+        }
+        (before, Standing::Following { leader }) if before != now => {
+            tracing::info!(leader, "another replica leads");
+        }
+        _ => {}
+    }
+}
+
+struct Held {
+    revision: u64,
+    until: Instant,
+}
+
+struct Candidate {
+    broker: Broker,
+    key: String,
+    holder: Bytes,
+    store: Option<Store>,
+    held: Option<Held>,
+}
+
+impl Candidate {
+    /// Renews the lease or tries to get it; tells the standing, and when to come back.
+    async fn step(&mut self) -> (Standing, Duration) {
+        if let Err(error) = self.broker.check() {
+            return self.unknown(error.to_string());
+        }
+        // Counted from before the request: the server's count begins later.
+        let asked = Instant::now();
+        let tried = match &self.held {
+            Some(held) => self.renew(held.revision).await,
+            None => self.acquire().await,
+        };
+        match tried {
+            Ok(Ok(revision)) => {
+                let until = asked + LEASE - MARGIN;
+                self.held = Some(Held { revision, until });
+                (Standing::Leading { until }, RENEW_EVERY)
+            }
+            Ok(Err(leader)) => {
+                self.held = None;
+                (Standing::Following { leader }, LOOK_EVERY)
+            }
+            Err(cause) => self.unknown(cause),
+        }
+    }
+
+    fn unknown(&mut self, cause: String) -> (Standing, Duration) {
+        // The bucket may have gone with a server that kept nothing.
+        self.store = None;
+        match &self.held {
+            Some(held) if Instant::now() < held.until => {
+                let until = held.until;
+                (Standing::Leading { until }, LOOK_EVERY)
+            }
+            _ => {
+                self.held = None;
+                (Standing::Unknown { cause }, LOOK_EVERY)
+            }
+        }
+    }
+
+    /// The new revision, or else who leads.
+    async fn acquire(&mut self) -> Result<Result<u64, String>, String> {
+        let store = self.store().await?;
+        let created = limited(store.create(&self.key, self.holder.clone())).await?;
+        match created {
+            Ok(revision) => Ok(Ok(revision)),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => self.look().await,
+            Err(error) => Err(chain(&error)),
+        }
+    }
+
+    async fn renew(&mut self, revision: u64) -> Result<Result<u64, String>, String> {
+        let store = self.store().await?;
+        let updated = limited(store.update(&self.key, self.holder.clone(), revision)).await?;
+        match updated {
+            Ok(revision) => Ok(Ok(revision)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => self.look().await,
+            Err(error) => Err(chain(&error)),
+        }
+    }
+
+    /// Who holds the key: perhaps we do, by a request whose answer was lost.
+    async fn look(&mut self) -> Result<Result<u64, String>, String> {
+        let store = self.store().await?;
+        let entry = limited(store.entry(&self.key)).await?;
+        let Some(entry) = entry.map_err(|error| chain(&error))? else {
+            return Err("the lease is changing hands".to_owned());
+        };
+        if entry.value == self.holder && entry.operation == kv::Operation::Put {
+            let renewed = store.update(&self.key, self.holder.clone(), entry.revision);
+            return match limited(renewed).await? {
+                Ok(revision) => Ok(Ok(revision)),
+                Err(error) => Err(chain(&error)),
+            };
+        }
+        let holder = String::from_utf8_lossy(&entry.value);
+        let leader = holder.split(' ').next().unwrap_or_default();
+        Ok(Err(leader.chars().take(253).collect()))
+    }
+
+    async fn store(&mut self) -> Result<Store, String> {
+        if let Some(store) = &self.store {
+            return Ok(store.clone());
+        }
+        let jetstream = &self.broker.jetstream;
+        let bucket = Topology::AUTOSCALER_LEASE_BUCKET;
+        let found = limited(jetstream.get_key_value(bucket)).await?;
+        let store = match found {
+            Ok(store) => store,
+            Err(_) => {
+                let config = kv::Config {
+                    bucket: bucket.to_owned(),
+                    description: "Which autoscaler replica leads".to_owned(),
+                    max_age: LEASE,
+                    ..Default::default()
+                };
+                limited(jetstream.create_key_value(config))
+                    .await?
+                    .map_err(|error| format!("bucket {bucket}: {}", chain(&error)))?
+            }
+        };
+        self.store = Some(store.clone());
+        Ok(store)
+    }
+
+    /// Lets another replica lead at once.
+    async fn give_back(mut self) {
+        let Some(held) = self.held.take() else { return };
+        let Ok(store) = self.store().await else {
+            return;
+        };
+        let deleted = store.delete_expect_revision(&self.key, Some(held.revision));
+        if let Ok(Ok(())) = limited(deleted).await {
+            tracing::debug!("gave the lease back");
+        }
+    }
+}
+
+async fn limited<T>(request: impl Future<Output = T>) -> Result<T, String> {
+    tokio::time::timeout(REQUEST_TIMEOUT, request)
+        .await
+        .map_err(|_| "NATS did not answer in time".to_owned())
+}
