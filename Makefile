@@ -8,7 +8,7 @@ SHELL := bash
 export PYTHONDONTWRITEBYTECODE := 1
 
 PYTHON_TOOLS := .tools/python
-PYTHON_SCRIPTS := examples/*.py
+PYTHON_SCRIPTS := examples/*.py tests/page/*.py
 
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
@@ -24,10 +24,10 @@ demo: nats ## Run two example farms on this machine; pictures go to out/ (IMAGES
 
 .PHONY: policies
 policies: nats ## Run every scaling policy on a live farm; prints the tables of docs/benchmarks.md (SEEDS=3)
-	cargo run --release --locked -p farm-tests --bin policies -- --seeds $(or $(SEEDS),3)
+	FARM_TESTS_RELEASE=1 cargo run --locked -p farm-tests --bin policies -- --seeds $(or $(SEEDS),3)
 
 .PHONY: test
-test: check nats faas-cli ## Check and test everything, against real servers
+test: check nats faas-cli browser ## Check and test everything, against real servers
 	$(call heading,Rust: tests against real servers)
 	cargo test --locked --workspace
 	$(call heading,Python: tests)
@@ -59,7 +59,7 @@ deny: ## Check licences and origins of all dependencies (builds cargo-deny once)
 	.tools/cargo-deny/bin/cargo-deny --locked check licenses bans sources
 
 .PHONY: tools
-tools: nats faas-cli python-tools ## Fetch what demo and test need into .tools/
+tools: nats faas-cli browser python-tools ## Fetch what demo and test need into .tools/
 
 .PHONY: nats
 nats:
@@ -68,6 +68,10 @@ nats:
 .PHONY: faas-cli
 faas-cli:
 	@tools/faas-cli.sh
+
+.PHONY: browser
+browser:
+	@tools/browser.sh
 
 .PHONY: python-tools
 python-tools: $(PYTHON_TOOLS)/.complete

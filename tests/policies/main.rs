@@ -1,7 +1,7 @@
 //! Every policy on a live farm: the paper's workload with its times divided, real worker
 //! processes, the real autoscaler. Prints the tables of docs/benchmarks.md as Markdown.
 //!
-//! `make policies`, or `cargo run --release -p farm-tests --bin policies -- --seeds 3`.
+//! `make policies`; it takes half an hour.
 
 use std::process::ExitCode;
 

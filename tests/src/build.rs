@@ -18,7 +18,8 @@ pub fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The executable of `package`, built from this checkout in the dev profile.
+/// The executable of `package`, built from this checkout: in the dev profile, or for measuring,
+/// with `FARM_TESTS_RELEASE` set, in the release profile.
 ///
 /// # Panics
 /// If it does not build.
@@ -49,10 +50,14 @@ pub(crate) fn without_package(command: &mut Command) {
 fn build(package: &str) -> Option<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
+    command.arg("build");
     without_package(&mut command);
+    if std::env::var_os("FARM_TESTS_RELEASE").is_some() {
+        command.arg("--release");
+    }
     let built = command
         .current_dir(repository())
-        .args(["build", "--quiet", "--message-format=json", "-p", package])
+        .args(["--quiet", "--message-format=json", "-p", package])
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo can be run");

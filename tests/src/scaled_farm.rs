@@ -129,7 +129,10 @@ impl ScaledFarm {
     /// Offers a load with `farm load`, and returns its account.
     pub fn load(&self, arguments: &[&str]) -> Value {
         let words = [&["load", "sleeper", "--json"], arguments].concat();
-        serde_json::from_str(&self.workplace.farm(&words)).expect("JSON")
+        let printed = self.workplace.farm(&words);
+        // What it says to people comes after the account.
+        let account = printed.lines().next().unwrap_or_default();
+        serde_json::from_str(account).expect("JSON")
     }
 }
 
