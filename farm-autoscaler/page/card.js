@@ -6,43 +6,56 @@ import { Decisions } from "./decisions.js";
 import { badge, element, setText } from "./dom.js";
 import * as format from "./format.js";
 
+const UNSEEN = "not observed";
+const of = (text) => (text === format.ABSENT ? "" : ` of ${text}`);
+const deadlineTarget = ({ last, settings }) => format.ratio(last?.target_qos_ratio ?? settings.target_qos_ratio);
+
+// Each figure: its name, then from a farm its value and what is said beside it in small.
 const FIGURES = [
-  ["QoS", ({ last, settings }) => [format.ratio(last?.observed?.qos_ratio), ` of ${format.ratio(last?.target_qos_ratio ?? settings.target_qos_ratio)}`]],
-  ["Backlog", ({ last }) => [format.count(last?.observed?.backlog_tasks)]],
-  ["Arrivals", ({ last }) => [format.rate(last?.observed?.arrival_rate_per_second)]],
-  ["Workers", ({ last }) => [format.count(last?.observed?.available_parallelism), ` of ${format.count(last?.target_parallelism)}`]],
+  ["QoS", (farm, seen) => [format.ratio(seen?.qos_ratio), of(deadlineTarget(farm))]],
+  ["Backlog", (_, seen) => [format.count(seen?.backlog_tasks)]],
+  ["Arrivals", (_, seen) => [format.rate(seen?.arrival_rate_per_second)]],
+  ["Workers", ({ last }, seen) => [format.count(seen?.available_parallelism), of(format.count(last?.target_parallelism))]],
 ];
 
 const TILES = [
-  ["QoS", ({ last, settings }) => [
-    format.ratio(last?.observed?.qos_ratio),
-    `target ${format.ratio(last?.target_qos_ratio ?? settings.target_qos_ratio)}, deadline ${format.duration(last?.deadline_seconds ?? settings.deadline_seconds)}`,
+  ["QoS", (farm, seen) => [
+    format.ratio(seen?.qos_ratio),
+    `target ${deadlineTarget(farm)}, deadline ${format.duration(farm.last?.deadline_seconds ?? farm.settings.deadline_seconds)}`,
   ]],
-  ["Backlog", ({ last }) => [
-    format.count(last?.observed?.backlog_tasks),
-    `waiting; ${format.count(last?.observed?.in_flight_tasks)} in flight`,
+  ["Backlog", (_, seen) => [
+    format.count(seen?.backlog_tasks),
+    seen ? `waiting; ${format.count(seen.in_flight_tasks)} in flight` : UNSEEN,
   ]],
-  ["Arrivals", ({ last }) => [format.rate(last?.observed?.arrival_rate_per_second), "tasks submitted"]],
-  ["Service time", ({ last }) => [
-    format.duration(last?.observed?.service_seconds_mean),
-    `longest ${format.duration(last?.observed?.service_seconds_max)}; with the wait ${format.duration(last?.observed?.sojourn_seconds_mean)}`,
+  ["Arrivals", (_, seen) => [format.rate(seen?.arrival_rate_per_second), seen ? "tasks submitted" : UNSEEN]],
+  ["Service time", (_, seen) => [
+    format.duration(seen?.service_seconds_mean),
+    seen
+      ? `longest ${format.duration(seen.service_seconds_max)}; with the wait ${format.duration(seen.sojourn_seconds_mean)}`
+      : UNSEEN,
   ]],
-  ["Parallelism", ({ last }) => [
+  ["Parallelism", ({ last }, seen) => [
     `${format.count(last?.wanted_parallelism)} → ${format.count(last?.target_parallelism)}`,
-    `wanted → target; ${format.count(last?.observed?.available_parallelism)} available, ${format.count(last?.observed?.busy_parallelism)} busy`,
+    seen
+      ? `wanted → target; ${format.count(seen.available_parallelism)} available, ${format.count(seen.busy_parallelism)} busy`
+      : "wanted → target",
   ]],
-  ["Replicas × slots", ({ last }) => [
-    format.product(last?.allocation ?? last?.observed),
-    `${format.count(last?.observed?.available_replicas)} of ${format.count(last?.observed?.replicas)} replicas available`,
+  ["Replicas × slots", ({ last }, seen) => [
+    format.product(last?.allocation ?? seen),
+    seen ? `${format.count(seen.available_replicas)} of ${format.count(seen.replicas)} replicas available` : UNSEEN,
   ]],
 ];
 
-function limits({ settings }) {
-  return [
-    `every ${format.duration(settings.interval_seconds)}`,
-    `${format.count(settings.min)} to ${format.count(settings.max)} workers`,
-    `at most ${format.count(settings.replicas_max)} replicas × ${format.count(settings.slots_max)} slots`,
-  ].join(", ");
+/** The policy and its limits, those that are set. */
+function rule({ policy, settings }) {
+  const { interval_seconds, min, max, replicas_max, slots_max } = settings;
+  const limits = [
+    interval_seconds != null && `every ${format.duration(interval_seconds)}`,
+    max != null && `${format.count(min)} to ${format.count(max)} workers`,
+    replicas_max != null && `at most ${format.plural(replicas_max, "replica", "replicas")}`,
+    slots_max != null && `at most ${format.plural(slots_max, "slot", "slots")} each`,
+  ].filter(Boolean);
+  return `Policy ${policy || "unknown"}${limits.length ? `: ${limits.join(", ")}` : ""}.`;
 }
 
 function decider({ last, policy }, nowSeconds) {
@@ -69,7 +82,7 @@ function labelled(list, tags) {
     const aside = element("span", { class: "aside" });
     const node = element(tags.group, { class: "figure" }, element(tags.name, {}, name), " ", element(tags.value, {}, value, aside));
     const update = (farm) => {
-      const [main, note = ""] = show(farm);
+      const [main, note = ""] = show(farm, farm.last?.observed);
       setText(value, main);
       setText(aside, note);
     };
@@ -81,24 +94,27 @@ function labelled(list, tags) {
 /** What is inside an open card. */
 class Body {
   #tiles = labelled(TILES, { group: "div", name: "dt", value: "dd" });
-  #limits = element("span");
+  #rule = element("span");
   #decider = element("span");
+  #numbers;
 
   constructor(key, farm) {
     this.charts = new Charts(key);
     this.decisions = new Decisions(farm.name);
-    this.node = element(
+    this.#numbers = element(
       "div",
-      { class: "body" },
-      element("p", { class: "aside" }, this.#limits, " ", this.#decider),
+      { class: "numbers" },
       element("dl", { class: "tiles" }, ...this.#tiles.nodes),
       this.charts.node,
       this.decisions.node,
     );
+    const about = element("p", { class: "aside" }, this.#rule, " ", this.#decider);
+    this.node = element("div", { class: "body" }, about, this.#numbers);
   }
 
   show(farm) {
-    setText(this.#limits, `Policy ${farm.policy || "unknown"}: ${limits(farm)}.`);
+    setText(this.#rule, rule(farm));
+    this.#numbers.hidden = farm.history.length === 0;
     this.#tiles.update(farm);
     this.charts.show(farm.history);
     this.decisions.show(farm.history);
@@ -117,6 +133,7 @@ export class Card {
   #where = element("span", { class: "aside" });
   #figures = labelled(FIGURES, { group: "span", name: "span", value: "span" });
   #notice = element("span", { class: "notice" });
+  #warning = element("span", { class: "notice warning" });
   #body = null;
 
   constructor(key, farm) {
@@ -129,6 +146,7 @@ export class Card {
       this.#badge.node,
       ...this.#figures.nodes,
       this.#notice,
+      this.#warning,
     );
     this.node = element("details", { class: "farm" }, summary);
     this.node.addEventListener("toggle", () => this.#toggle());
@@ -142,6 +160,8 @@ export class Card {
     setText(this.#name, farm.name || farm.function || "unnamed");
     setText(this.#where, where);
     this.#figures.update(farm);
+    this.#warning.hidden = farm.warnings.length === 0;
+    setText(this.#warning, `Warning: ${farm.warnings.join("; ")}`);
     this.#body?.show(farm);
     this.showAge(nowSeconds);
   }

@@ -20,8 +20,10 @@ function seen(observed) {
 }
 
 function why(event) {
-  const sentences = (event.reasons ?? []).map((reason) => element("p", {}, reason));
-  if (event.error) sentences.push(element("p", { class: "error" }, `Error: ${event.error}`));
+  const { error, reasons = [] } = event;
+  const saysError = (reason) => Boolean(error) && reason.includes(error);
+  const sentences = reasons.map((reason) => element("p", { class: saysError(reason) ? "error" : null }, reason));
+  if (error && !reasons.some(saysError)) sentences.push(element("p", { class: "error" }, `Error: ${error}`));
   return sentences;
 }
 

@@ -1,6 +1,6 @@
 // Quantities as text. Absent ones are a dash: the page never shows a number that nobody measured.
 
-const ABSENT = "–";
+export const ABSENT = "–";
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const significant = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });

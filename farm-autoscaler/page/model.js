@@ -25,9 +25,10 @@ export class Farm {
     this.describe(description);
   }
 
-  describe({ farm, function: name, namespace, policy, settings, problem }) {
+  describe({ farm, function: name, namespace, policy, settings, problem, warnings }) {
     Object.assign(this, { name: farm, function: name, namespace, policy, problem });
     this.settings = settings ?? {};
+    this.warnings = warnings ?? [];
   }
 
   get last() {

@@ -30,6 +30,7 @@ def farm(name: str = "thumbnails", **changes: Any) -> Json:  # noqa: ANN401
             "interval_seconds": INTERVAL_SECONDS,
         },
         "problem": None,
+        "warnings": [],
         "history": [],
     } | changes
 

@@ -22,7 +22,7 @@ def test_axe_finds_nothing_serious(page: Page, play: Play, scheme: str, width: i
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.goto(play(*some_farms()).url)
-    expect(page.get_by_role("img")).to_have_count(9)
+    expect(page.get_by_role("img")).to_have_count(6)
     # Evaluated, and not added as an element, which the page's policy forbids.
     page.evaluate((TOOLS / "axe.js").read_text())
     violations = page.evaluate("async () => (await axe.run()).violations")
@@ -87,19 +87,18 @@ def test_only_changes_of_state_are_announced(page: Page, play: Play) -> None:
 
 
 @pytest.mark.parametrize("name", ["thumbnails", "a" * 63])
-@pytest.mark.parametrize("width", [360, 800, 1024])
+@pytest.mark.parametrize("width", [360, 800, 1060])
 def test_the_page_never_scrolls_sideways(page: Page, play: Play, name: str, width: int) -> None:
     events = day(name)
     events[-1] |= {"outcome": "failed", "error": "x" * 200}
-    page.set_viewport_size({"width": width, "height": 740})
     page.goto(play(farm(name, history=events)).url)
     expect(page.get_by_role("img")).to_have_count(3)
-    wide = page.evaluate(
+    # Narrowed while open, for what has taken its width from a wider page.
+    page.set_viewport_size({"width": width, "height": 740})
+    page.wait_for_function(
         """() => [...document.querySelectorAll("body *")]
-            .filter((node) => node.getBoundingClientRect().right > innerWidth + 0.5)
-            .map((node) => node.outerHTML.slice(0, 120))"""
+            .every((node) => node.getBoundingClientRect().right <= innerWidth + 0.5)"""
     )
-    assert wide == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     region = page.get_by_role("region")
     assert region.evaluate("(node) => node.scrollWidth - node.clientWidth") == 0

@@ -35,7 +35,7 @@ def test_a_farm_shows_its_last_decision(page: Page, play: Play) -> None:
         "Replicas × slots 5 × 22 of 2 replicas available"
     )
     expect(card.locator(".body > .aside")).to_contain_text(
-        "every 2 s, 1 to 32 workers, at most 5 replicas × 8 slots. Decision 41 by autoscaler-0"
+        "every 2 s, 1 to 32 workers, at most 5 replicas, at most 8 slots each. Decision 41"
     )
     row = card.locator("tbody tr")
     expect(row).to_have_count(1)
@@ -71,7 +71,7 @@ def test_decisions_are_added_as_they_come(page: Page, play: Play) -> None:
     stage.decide(decision(sequence=2, outcome="failed", error="gateway: 500 Internal Server Error"))
     expect(rows).to_have_count(2)
     expect(rows.first).to_contain_text("Error: gateway: 500 Internal Server Error")
-    expect(page.locator("summary .notice")).to_contain_text("Failed since")
+    expect(page.locator("summary .notice:visible")).to_contain_text("Failed since")
     expect(page.locator("#count")).to_have_text("1 farm, 1 needs attention.")
     expect(page.locator("#announcements")).to_contain_text("thumbnails: Failed since")
     page.get_by_label("Only changes and trouble").check()
@@ -137,8 +137,17 @@ def test_what_nobody_measured_is_a_dash(page: Page, play: Play) -> None:
 
 def test_a_bad_annotation_is_shown_on_its_farm(page: Page, play: Play) -> None:
     problem = "farm.interval: '2' has no unit; write 2s"
-    page.goto(play(farm("bad", problem=problem), farm("good", history=[decision("good")])).url)
-    expect(page.locator(".farm .notice:visible")).to_have_text([f"Misconfigured: {problem}"])
+    unset = dict.fromkeys(farm()["settings"])
+    bad = farm("bad", problem=problem, settings=unset)
+    good = farm("good", history=[decision("good")], warnings=["farm.maximum means nothing"])
+    page.goto(play(bad, good).url)
+    expect(page.locator(".farm .notice:visible")).to_have_text(
+        [f"Misconfigured: {problem}", "Warning: farm.maximum means nothing"]
+    )
+    expect(page.locator(".farm .aside", has_text="Policy").first).to_have_text(
+        "Policy predictive. No decision has been made about this farm yet."
+    )
+    expect(page.get_by_role("img")).to_have_count(3)
     expect(page).to_have_title("(1) Farm autoscaler")
 
 

@@ -19,11 +19,11 @@ def test_hostile_text_is_inert(page: Page, play: Play) -> None:
         decided_by=HOSTILE,
         policy=HOSTILE,
         outcome="failed",
-        reasons=[HOSTILE, "</td></table><b>bold</b>", "__proto__"],
+        reasons=["</td></table><b>bold</b>", "__proto__"],
         error=HOSTILE,
     )
     hostile = farm(HOSTILE, policy=HOSTILE, namespace=HOSTILE, history=[event])
-    stage = play(hostile, farm("__proto__", problem=HOSTILE))
+    stage = play(hostile, farm("__proto__", problem=HOSTILE, warnings=[HOSTILE]))
     stage.leader = HOSTILE
     page.goto(stage.url)
     expect(page.locator(".farm")).to_have_count(2)
