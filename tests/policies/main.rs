@@ -3,6 +3,8 @@
 //!
 //! `make policies`; it takes half an hour.
 
+mod reaction;
+
 use std::process::ExitCode;
 
 use farm_tests::{Effort, ScaledFarm, Scaling};
@@ -119,6 +121,8 @@ async fn main() -> ExitCode {
     for row in rows() {
         run_constant(row).await;
     }
+    println!();
+    reaction::run().await;
     ExitCode::SUCCESS
 }
 
