@@ -3,8 +3,8 @@
 /// Lengthens the stabilisation of a farm whose falls do not last (flap damping, as in RFC 2439).
 ///
 /// A rise soon after a descent means that the descent was a mistake: the next one of its size has
-/// to wait four times as long, up to 64 times after three mistakes; a long time without one takes a
-/// step back. Small descents save little, so their mistakes are remembered longer; they have an
+/// to wait four times as long, up to 64 times after three mistakes but no longer than a quarter of an hour;
+/// a long time without one takes a step back. Small descents save little, so their mistakes are remembered longer; they have an
 /// account of their own, so that noise does not delay the answer to a load that ends.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FlapDamping {
@@ -23,6 +23,8 @@ struct Account {
 }
 
 const MOST_FLAPS: u32 = 3;
+/// However often it flapped, a farm that is too large for this long is too large.
+const LONGEST_SECONDS: f64 = 900.0;
 /// How many windows a small mistake is remembered.
 const SMALL_MEMORY_WINDOWS: f64 = 16.0;
 /// How many windows a large one is.
@@ -38,7 +40,7 @@ fn is_small(from: u32, to: u32) -> bool {
 impl FlapDamping {
     /// The longest window that can come of a base.
     pub(super) fn longest_window_seconds(base_seconds: f64) -> f64 {
-        base_seconds * f64::from(1 << (2 * MOST_FLAPS))
+        lengthened_seconds(base_seconds, MOST_FLAPS)
     }
 
     /// How long any fall has to be wanted.
@@ -99,9 +101,14 @@ impl FlapDamping {
     }
 }
 
+fn lengthened_seconds(base_seconds: f64, flaps: u32) -> f64 {
+    let lengthened = base_seconds * f64::from(1 << (2 * flaps));
+    lengthened.min(LONGEST_SECONDS).max(base_seconds)
+}
+
 impl Account {
     fn window_seconds(self, base_seconds: f64) -> f64 {
-        base_seconds * f64::from(1 << (2 * self.flaps))
+        lengthened_seconds(base_seconds, self.flaps)
     }
 
     fn blame(&mut self, now_seconds: f64) {
@@ -157,7 +164,8 @@ mod tests {
         }
         let longest = FlapDamping::longest_window_seconds(30.0);
         assert_eq!(damping.window_of_fall_seconds(10, 2, 30.0), longest);
-        assert_eq!(longest, 64.0 * 30.0);
+        assert_eq!(longest, 900.0);
+        assert_eq!(FlapDamping::longest_window_seconds(1800.0), 1800.0);
     }
 
     #[test]

@@ -37,14 +37,14 @@ pub struct Ruling {
 ///    goes to zero, whatever the policy wants. Otherwise at least one worker stays, and a farm at
 ///    zero has one at once when a task waits.
 /// 4. **Stabilisation**: a fall goes no lower than the most that was wanted in the last
-///    `stabilisation_seconds`, and waits as long since the fall before. A time without sight counts
-///    as a wish for what is. A rise soon after a fall (16 times that time if the fall was within
-///    the noise of the load, √workers; 8 times if it was larger) makes the next fall of its kind
-///    wait four times as long, 64 times at most; quiet takes that back (flap damping, as routers
-///    do: RFC 2439). So a policy that never comes to rest does so here.
+///    `stabilisation_seconds`, nor than what was there while it was held in that time. A rise that
+///    comes soon after a fall makes the next fall of that size wait four times as long, up to 64
+///    times but no longer than a quarter of an hour; quiet takes that back (flap damping, as routers do:
+///    RFC 2439), and so does the end of the load. So a policy that never comes to rest does so here.
 /// 5. **Cooldown**: after a change there is no other for `cooldown_seconds`, except a rise from zero
 ///    and a rise while the target QoS is missed.
-/// 6. **No fall** while there is work and not one worker is to be seen.
+/// 6. **Workers in need**: no fall while there is work and not one worker is to be seen, and none
+///    below the tasks under way while these are longer than an interval.
 /// 7. **Steps**: at most `step_up` more and `step_down` fewer.
 /// 8. **Bounds**: `min` to `max`, above everything else.
 ///
@@ -60,6 +60,8 @@ pub struct Guard {
     last_target: Option<u32>,
     last_change_seconds: Option<f64>,
     wanted: RecentMaximum,
+    /// What was there while nobody could see.
+    held: RecentMaximum,
     damping: FlapDamping,
 }
 
@@ -80,6 +82,7 @@ impl Guard {
             last_target: None,
             last_change_seconds: None,
             wanted: RecentMaximum::default(),
+            held: RecentMaximum::default(),
             damping: FlapDamping::default(),
         }
     }
@@ -125,8 +128,8 @@ impl Guard {
         if time_seconds.is_finite() {
             self.start_over_if_set_back(time_seconds);
             self.last_time_seconds = Some(time_seconds);
-            self.wanted
-                .push(time_seconds, target, self.longest_window_seconds());
+            self.held
+                .push(time_seconds, target, self.limits.stabilisation_seconds);
             self.remember_target(time_seconds, target);
         }
         let mut reasons = vec![format!("held at {target}: {cause}")];
@@ -173,8 +176,8 @@ impl Guard {
         self.last_time_seconds = Some(now);
         if !seen {
             self.idle_since_seconds = None;
-            self.wanted
-                .push(now, observation.parallelism, self.longest_window_seconds());
+            let window = self.limits.stabilisation_seconds;
+            self.held.push(now, observation.parallelism, window);
         }
         if observation.is_loaded() {
             self.idle_since_seconds = None;
@@ -214,7 +217,8 @@ impl Guard {
     }
 
     fn apply_limits(&mut self, observation: &Observation, plan: &mut Plan) {
-        if self.may_be_zero(observation) {
+        let to_zero = self.may_be_zero(observation);
+        if to_zero {
             let idle = format!("no work for {:.0} s", self.limits.idle_seconds);
             plan.change(0, &idle);
         } else {
@@ -223,12 +227,14 @@ impl Guard {
             self.stabilise(observation, plan);
         }
         self.cool_down(observation, plan);
-        if observation.is_loaded() && observation.available_parallelism == 0 {
-            let floor = plan.target.max(observation.parallelism);
-            plan.change(floor, "there is work and no worker is to be seen");
-        }
+        keep_workers_in_need(observation, plan);
         self.limit_step(observation, plan);
         plan.change(self.bounded(plan.target), "limits");
+        if !to_zero {
+            let (now, present) = (observation.time_seconds, observation.parallelism);
+            let base = self.limits.stabilisation_seconds;
+            self.damping.observe(now, present, plan.target, base);
+        }
     }
 
     /// Whether nobody would miss the last worker, or nobody misses it already.
@@ -246,16 +252,31 @@ impl Guard {
         let base = self.limits.stabilisation_seconds;
         self.wanted
             .push(now, plan.target, self.longest_window_seconds());
-        let window = self.damping.window_seconds(base);
-        let (most, _) = self.most_wanted(now, plan.target, window);
-        let window = self.damping.window_of_fall_seconds(present, most, base);
+        let window = self.window_of_fall_seconds(observation, plan.target);
         let (most, why) = self.most_wanted(now, plan.target, window);
         plan.change(plan.target.max(most.min(present)), &why);
         let since = self.damping.since_fall_seconds(now);
-        if plan.target < present && since < window {
+        if plan.target < present && window > base && since < base {
             plan.change(present, &format!("fell only {since:.0} s ago"));
         }
-        self.damping.observe(now, present, plan.target, base);
+        let unseen = self.held.maximum(now, base).unwrap_or(0).min(present);
+        let why = format!("not seen all the time within {base:.0} s");
+        plan.change(plan.target.max(unseen), &why);
+    }
+
+    /// How long a fall to `target` has to have been wanted.
+    fn window_of_fall_seconds(&self, observation: &Observation, target: u32) -> f64 {
+        let (now, present) = (observation.time_seconds, observation.parallelism);
+        let base = self.limits.stabilisation_seconds;
+        // A load that ended is no noise.
+        if self
+            .idle_since_seconds
+            .is_some_and(|since| now - since >= base)
+        {
+            return base;
+        }
+        let (most, _) = self.most_wanted(now, target, self.damping.window_seconds(base));
+        self.damping.window_of_fall_seconds(present, most, base)
     }
 
     /// The most that was wanted in a window, and that in words.
@@ -276,7 +297,9 @@ impl Guard {
             .is_some_and(|qos| qos < observation.target_qos_ratio);
         let urgent = plan.target > last && (last == 0 || observation.parallelism == 0 || missed);
         if since < self.limits.cooldown_seconds && !urgent {
-            plan.change(last, &format!("changed only {since:.0} s ago"));
+            // Somebody else may have raised it meanwhile.
+            let rest = last.max(observation.parallelism);
+            plan.change(rest, &format!("changed only {since:.0} s ago"));
         }
     }
 
@@ -304,6 +327,7 @@ impl Guard {
             .is_some_and(|last| time_seconds < last)
         {
             self.wanted.clear();
+            self.held.clear();
             self.last_change_seconds = None;
             self.damping = FlapDamping::default();
         }
@@ -315,6 +339,24 @@ impl Guard {
 
     fn longest_window_seconds(&self) -> f64 {
         FlapDamping::longest_window_seconds(self.limits.stabilisation_seconds)
+    }
+}
+
+/// No fall below the workers that are needed for what is under way.
+fn keep_workers_in_need(observation: &Observation, plan: &mut Plan) {
+    let present = observation.parallelism;
+    if observation.is_loaded() && observation.available_parallelism == 0 {
+        let floor = plan.target.max(present);
+        plan.change(floor, "there is work and no worker is to be seen");
+    }
+    // A short task is finished before its worker goes; a long one would begin again elsewhere.
+    let long = observation
+        .service_seconds_mean
+        .is_none_or(|seconds| seconds > observation.interval_seconds);
+    let in_hand = u32::try_from(observation.in_flight_tasks).unwrap_or(u32::MAX);
+    if long {
+        let floor = plan.target.max(in_hand.min(present));
+        plan.change(floor, &format!("{in_hand} long tasks are under way"));
     }
 }
 

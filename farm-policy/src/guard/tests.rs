@@ -30,11 +30,12 @@ fn scripted(script: &[u32], limits: Limits) -> Guard {
     Guard::new(Box::new(Scripted(script)), limits)
 }
 
-/// A farm at work.
+/// A farm at work on short tasks.
 fn busy(time_seconds: f64, parallelism: u32) -> Observation {
     Observation {
         in_flight_tasks: parallelism.max(1).into(),
         arrival_rate_per_second: 5.0,
+        service_seconds_mean: Some(1.0),
         sojourn_seconds_mean: Some(1.0),
         ..Observation::idle(time_seconds, parallelism)
     }
@@ -99,9 +100,76 @@ fn a_fall_waits_for_the_window_and_says_why() {
         ruling.reasons,
         [
             "as written",
-            "12 instead of 4: up to 12 were wanted within 30 s"
+            "12 instead of 4: not seen all the time within 30 s"
         ]
     );
+}
+
+#[test]
+fn long_tasks_keep_their_workers() {
+    let mut guard = scripted(&[12, 1, 1, 1, 1], quick());
+    guard.decide(&busy(4.0, 12));
+    let long = |time_seconds, in_flight_tasks| Observation {
+        in_flight_tasks,
+        service_seconds_mean: None,
+        ..busy(time_seconds, 12)
+    };
+    let ruling = guard.decide(&long(8.0, 9));
+    assert_eq!(ruling.target, 9);
+    assert_eq!(
+        ruling.reasons[1],
+        "9 instead of 1: 9 long tasks are under way"
+    );
+    // More tasks than workers: what waits for its turn again does not raise anything.
+    assert_eq!(guard.decide(&long(16.0, 500)).target, 12);
+    let ended_one = Observation {
+        service_seconds_mean: Some(600.0),
+        ..long(24.0, 4)
+    };
+    assert_eq!(guard.decide(&ended_one).target, 4);
+    assert_eq!(guard.decide(&busy(32.0, 12)).target, 1);
+}
+
+/// Falls and rises in turn, as a policy that never comes to rest.
+fn flapping(guard: &mut Guard, bursts: u32) -> f64 {
+    let mut now = 0.0;
+    for _ in 0..bursts {
+        for (parallelism, seconds) in [(12, 40.0), (2, 8.0)] {
+            let until = now + seconds;
+            while now < until {
+                now += 8.0;
+                guard.decide(&busy(now, parallelism));
+            }
+        }
+    }
+    now
+}
+
+#[test]
+fn a_farm_whose_load_ended_does_not_wait_for_its_past() {
+    let limits = Limits {
+        max: 32,
+        ..Limits::default()
+    };
+    let script: Vec<u32> = [12, 2, 2, 2, 2, 12].repeat(40);
+    let mut guard = scripted(&script, limits);
+    let ended = flapping(&mut guard, 6);
+    let targets: Vec<u32> = (1..=12)
+        .map(|step| guard.decide(&Observation::idle(ended + 8.0 * f64::from(step), 12)))
+        .map(|ruling| ruling.target)
+        .collect();
+    assert!(targets.contains(&2), "{targets:?}");
+}
+
+#[test]
+fn a_cooldown_lowers_nothing_that_somebody_raised() {
+    let limits = Limits {
+        cooldown_seconds: 60.0,
+        ..quick()
+    };
+    let mut guard = scripted(&[10, 5, 20], limits);
+    assert_eq!(play(&mut guard, 2, 10), [10, 5]);
+    assert_eq!(guard.decide(&busy(24.0, 20)).target, 20);
 }
 
 #[test]

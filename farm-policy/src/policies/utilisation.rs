@@ -38,15 +38,16 @@ impl Default for UtilisationSettings {
 /// | `step` | `one` or `free` | free |
 ///
 /// The utilisation is that of the *offered* load, not the busy share of the workers: the latter
-/// stops at 1 however much is asked for, and takes several intervals to find the way up. Until a
-/// service time is known, the busy share stands in. Parallelism that was asked for and still
+/// stops at 1 however much is asked for, and takes several intervals to find the way up. While
+/// tasks wait, and in a window in which none ended, it is the busy share if that is larger:
+/// arrivals say nothing of a batch that came before. Parallelism that was asked for and still
 /// starts counts as if it were there, so it is not asked for twice.
 ///
 /// Source: the Horizontal Pod Autoscaler of Kubernetes (formula and tolerance); measuring the true
 /// rate is from Kalavri et al., *Three steps is all you need* (DS2), OSDI 2018.
 ///
-/// Choose it for a steady load of which you know the margin it needs. It knows no deadline and does
-/// not see a backlog, which only the spare share works off.
+/// Choose it for a steady load of which you know the margin it needs. It knows no deadline, and of
+/// a backlog only that there is one: the spare share works it off.
 #[derive(Debug, Clone)]
 pub struct Utilisation {
     settings: UtilisationSettings,
@@ -75,9 +76,12 @@ impl Utilisation {
         };
         let seen = observation.service_seconds_mean.filter(|mean| *mean > 0.0);
         self.service_seconds = seen.or(self.service_seconds);
-        let offered = match self.service_seconds {
-            Some(seconds) => observation.arrival_rate_per_second * seconds,
-            None => observation.in_flight_tasks as f64,
+        let arriving = self.service_seconds.unwrap_or(0.0) * observation.arrival_rate_per_second;
+        // Arrivals say nothing of a batch that came before, nor of tasks longer than the window.
+        let offered = if observation.backlog_tasks > 0 || seen.is_none() {
+            arriving.max(observation.in_flight_tasks as f64)
+        } else {
+            arriving
         };
         let before = self.offered_erlangs.unwrap_or(offered);
         let averaged = before + gain * (offered - before);
@@ -153,6 +157,16 @@ mod tests {
         assert_eq!(wanted(&at(0.0, Some(1.0), 10)), 0);
         // An overload is answered in one step.
         assert_eq!(wanted(&at(70.0, Some(1.0), 10)), 100);
+    }
+
+    #[test]
+    fn a_batch_that_arrived_before_keeps_its_workers() {
+        let batch = Observation {
+            backlog_tasks: 500,
+            in_flight_tasks: 10,
+            ..at(0.0, Some(1.0), 10)
+        };
+        assert_eq!(wanted(&batch), 15);
     }
 
     #[test]

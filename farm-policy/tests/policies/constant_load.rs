@@ -74,7 +74,8 @@ fn no_policy_flaps_at_the_default_limits() {
     assert_eq!(restless(&Limits::default(), 0.02), [""; 0]);
 }
 
-/// With more room than the load needs, the rules of the paper want a longer stabilisation.
+/// With more room than the load needs, the free rules of the paper want a longer stabilisation, and
+/// even then one window in ten may have a third change.
 #[test]
 fn no_policy_flaps_with_room_and_two_minutes_of_stabilisation() {
     let roomy = Limits {
@@ -82,7 +83,7 @@ fn no_policy_flaps_with_room_and_two_minutes_of_stabilisation() {
         stabilisation_seconds: 120.0,
         ..Limits::default()
     };
-    assert_eq!(restless(&roomy, 0.07), [""; 0]);
+    assert_eq!(restless(&roomy, 0.1), [""; 0]);
 }
 
 #[test]
