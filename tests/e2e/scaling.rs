@@ -57,8 +57,9 @@ async fn slots_reach_32_workers_where_five_replicas_are_the_limit() {
     scaling.arguments = vec!["--ce"];
     let mut farm = scaling.start().await;
     let function = farm.up.function("sleeper");
+    // Enough that all slots are busy for a while, however slowly the replicas start.
     let job = function
-        .submit(&vec![json!({"seconds": 1.0}); 96])
+        .submit(&vec![json!({"seconds": 1.0}); 400])
         .await
         .job;
 
@@ -68,7 +69,7 @@ async fn slots_reach_32_workers_where_five_replicas_are_the_limit() {
     })
     .await;
 
-    assert_eq!(function.ended(&job, SOON).await.done, 96);
+    assert_eq!(function.ended(&job, SOON).await.done, 400);
     farm.up.stop().await;
 }
 
