@@ -30,9 +30,11 @@ pub(crate) struct Acted {
 pub(crate) struct Hand {
     pub platform: Platform,
     slots: Slots,
-    failures: u32,
-    last_error: String,
-    not_before: Option<Instant>,
+    /// Each change fails for reasons of its own: NATS or the gateway.
+    ordering: Backoff,
+    scaling: Backoff,
+    /// The replicas that `scaling` is about.
+    wanted: Option<u32>,
     /// When the last scale request was made: what the gateway said before is out of date.
     pub scaled_at: Option<Instant>,
 }
@@ -69,66 +71,55 @@ impl Hand {
         sight: &Sight,
     ) -> Acted {
         let mut acted = Acted::default();
-        let slots = self.slots.due(plan, sight, farm.slots_max);
-        let scaling = plan.allocation.replicas != sight.replicas.asked;
-        if slots.is_none() && !scaling {
-            self.failures = 0;
-            self.not_before = None;
-            return acted;
-        }
-        if let Some(pause) = self.pause() {
-            let (error, seconds) = (&self.last_error, pause.as_secs_f64());
-            acted.failed = Some(format!("{error}; next try in {seconds:.1} s"));
-            return acted;
-        }
-        let done = self
-            .change(shared, farm, plan, sight, (slots, scaling), &mut acted)
-            .await;
-        match done {
-            Ok(()) => {
-                self.failures = 0;
-                self.not_before = None;
-            }
-            Err(error) => {
-                self.fail(farm.interval, &error);
-                acted.failed = Some(error);
+        let mut failed = Vec::new();
+        match self.slots.due(plan, sight, farm.slots_max) {
+            None => self.ordering = Backoff::default(),
+            Some(due) => {
+                let tried = match self.ordering.pause() {
+                    None => self.order(shared, farm, plan, &due, &mut acted).await,
+                    Some(pause) => Err(Failed::Before(pause)),
+                };
+                failed.extend(self.ordering.outcome(tried, farm.interval));
             }
         }
+        let replicas = plan.allocation.replicas;
+        if self.wanted.replace(replicas) != Some(replicas) || replicas == sight.replicas.asked {
+            self.scaling = Backoff::default();
+        }
+        if replicas != sight.replicas.asked {
+            let tried = match self.scaling.pause() {
+                None => self.scale(shared, farm.function, replicas, sight).await,
+                Some(pause) => Err(Failed::Before(pause)),
+            };
+            acted.changed |= tried.is_ok();
+            failed.extend(self.scaling.outcome(tried, farm.interval));
+        }
+        acted.failed = (!failed.is_empty()).then(|| failed.join("; "));
         acted
     }
 
-    async fn change(
+    async fn order(
         &mut self,
         shared: &Shared,
         farm: &Farm<'_>,
         plan: &Plan,
-        sight: &Sight,
-        (slots, scaling): (Option<SlotsDue>, bool),
+        due: &SlotsDue,
         acted: &mut Acted,
-    ) -> Result<(), String> {
-        if let Some(due) = slots {
-            let order = SlotsOrder {
-                slots: due.slots,
-                by: format!("autoscaler {}", shared.config.replica),
-            };
-            lease_rest(shared)?;
-            let ordered = shared.broker.order_slots(farm.topology, &order).await;
-            ordered.map_err(|error| error.to_string())?;
-            self.slots.ordered(due.slots);
-            acted.changed |= !due.repeated;
-            if plan.slots_now > plan.allocation.slots {
-                let (now, then) = (plan.slots_now, plan.allocation.slots);
-                acted.reasons.push(format!(
-                    "{now} slots a replica instead of {then} while replicas start"
-                ));
-            }
-        }
-        if scaling {
-            let rest = lease_rest(shared)?;
-            self.scale(shared, farm.function, plan.allocation.replicas, sight, rest)
-                .await
-                .map_err(|error| error.to_string())?;
-            acted.changed = true;
+    ) -> Result<(), Failed> {
+        let order = SlotsOrder {
+            slots: due.slots,
+            by: format!("autoscaler {}", shared.config.replica),
+        };
+        lease_rest(shared)?;
+        let ordered = shared.broker.order_slots(farm.topology, &order).await;
+        ordered.map_err(|error| Failed::Now(error.to_string()))?;
+        self.slots.ordered(due.slots);
+        acted.changed |= !due.repeated;
+        if plan.slots_now > plan.allocation.slots {
+            let (now, then) = (plan.slots_now, plan.allocation.slots);
+            acted.reasons.push(format!(
+                "{now} slots a replica instead of {then} while replicas start"
+            ));
         }
         Ok(())
     }
@@ -139,8 +130,8 @@ impl Hand {
         function: &str,
         replicas: u32,
         sight: &Sight,
-        limit: Duration,
-    ) -> Result<(), GatewayError> {
+    ) -> Result<(), Failed> {
+        let limit = lease_rest(shared)?;
         let asked = shared.gateway.scale(function, replicas, limit).await;
         // Even a request that failed may have been carried out.
         self.scaled_at = Some(Instant::now());
@@ -152,14 +143,50 @@ impl Hand {
             Err(GatewayError::Refused { status: 400, .. }) if replicas == 0 => {
                 self.platform.refused_zero(Instant::now());
             }
-            Err(_) => {}
+            Err(_) => self.platform.failed(),
         }
-        asked
+        asked.map_err(|error| Failed::Now(error.to_string()))
     }
+}
 
+/// Why a change was not made.
+enum Failed {
+    /// It was tried now.
+    Now(String),
+    /// It was tried before, and is to rest that long.
+    Before(Duration),
+}
+
+/// How long a change that keeps failing rests before it is tried again.
+#[derive(Default)]
+struct Backoff {
+    failures: u32,
+    last_error: String,
+    not_before: Option<Instant>,
+}
+
+impl Backoff {
     fn pause(&self) -> Option<Duration> {
         let rest = self.not_before?.checked_duration_since(Instant::now())?;
         (!rest.is_zero()).then_some(rest)
+    }
+
+    /// Notes what a try came to; tells why it failed, if it did.
+    fn outcome(&mut self, tried: Result<(), Failed>, interval: Duration) -> Option<String> {
+        match tried {
+            Ok(()) => {
+                *self = Self::default();
+                None
+            }
+            Err(Failed::Before(pause)) => {
+                let (error, seconds) = (&self.last_error, pause.as_secs_f64());
+                Some(format!("{error}; next try in {seconds:.1} s"))
+            }
+            Err(Failed::Now(error)) => {
+                self.fail(interval, &error);
+                Some(error)
+            }
+        }
     }
 
     /// The first failure is tried again with the next interval, then ever more rarely.
@@ -221,10 +248,33 @@ impl Slots {
     }
 }
 
-fn lease_rest(shared: &Shared) -> Result<Duration, String> {
-    shared
-        .standing
-        .borrow()
-        .rest()
-        .ok_or_else(|| "this replica no longer leads".to_owned())
+fn lease_rest(shared: &Shared) -> Result<Duration, Failed> {
+    let rest = shared.standing.borrow().rest();
+    rest.map_err(|cause| Failed::Now(cause.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_keeps_failing_is_tried_ever_more_rarely() {
+        let interval = Duration::from_secs(2);
+        let mut backoff = Backoff::default();
+        let fails = || Err(Failed::Now("it hangs".to_owned()));
+        let told = backoff.outcome(fails(), interval);
+        assert_eq!(told.as_deref(), Some("it hangs"));
+        assert_eq!(backoff.pause(), None);
+        backoff.outcome(fails(), interval);
+        let pause = backoff.pause().unwrap();
+        assert_eq!(pause, 2 * interval);
+        let told = backoff.outcome(Err(Failed::Before(pause)), interval);
+        assert_eq!(told.as_deref(), Some("it hangs; next try in 4.0 s"));
+        for _ in 0..40 {
+            backoff.outcome(fails(), interval);
+        }
+        assert_eq!(backoff.pause(), Some(LONGEST_PAUSE));
+        backoff.outcome(Ok(()), interval);
+        assert_eq!(backoff.pause(), None);
+    }
 }

@@ -9,7 +9,7 @@
 //! | `farm.slots.max` | most tasks one replica may compute at once | slots are left alone |
 //! | `farm.replicas.max` | most replicas | what the platform gives |
 //! | `farm.deadline` | deadline of a task, with unit | none |
-//! | `farm.target_qos` | share of tasks that are to meet it, 0 to 1 | 0.95 |
+//! | `farm.target_qos` | share of tasks that are to meet it, above 0, at most 1 | 0.95 |
 //! | `farm.interval` | control interval, with unit | `FARM_SCALER_INTERVAL` |
 //! | `farm.idle` | idle time before it goes to 0, with unit | the guard's |
 //! | `farm.step.up`, `farm.step.down` | most that one decision adds or takes | unlimited |
@@ -27,7 +27,7 @@ use farm_core::gateway::FunctionStatus;
 use farm_core::quantity::{format_duration, parse_duration};
 use farm_policy::{InvalidSetting, Limits, PolicySpec};
 
-use crate::config::SHORTEST_INTERVAL;
+use crate::config::{LONGEST_INTERVAL, SHORTEST_INTERVAL};
 
 /// More parallelism than any farm has: beyond it a number is a slip of the pen.
 const MAX_PARALLELISM: u32 = 1_000_000;
@@ -108,7 +108,7 @@ pub(crate) fn read(function: &str, declared: &Declared, default_interval: Durati
     let slots_max = reader.number("farm.slots.max", 1, MAX_SLOTS);
     let replicas_max = reader.number("farm.replicas.max", 1, MAX_PARALLELISM);
     let deadline = reader.duration("farm.deadline", Duration::from_micros(1));
-    let interval = reader.duration("farm.interval", SHORTEST_INTERVAL);
+    let interval = reader.bounded("farm.interval", SHORTEST_INTERVAL, LONGEST_INTERVAL);
     let target_qos_ratio = reader.ratio("farm.target_qos", 0.95);
 
     let mut bad = reader.bad;
@@ -252,23 +252,27 @@ impl<'a> Reader<'a> {
 
     fn ratio(&mut self, key: &str, default: f64) -> f64 {
         self.read(key, |text| match text.parse() {
-            Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+            Ok(ratio) if ratio > 0.0 && ratio <= 1.0 => Ok(ratio),
             _ => Err(format!(
-                "{text:?} is not a share from 0 to 1: write it like 0.95"
+                "{text:?} is not a share above 0 and up to 1: write it like 0.95"
             )),
         })
         .unwrap_or(default)
     }
 
     fn duration(&mut self, key: &str, least: Duration) -> Option<Duration> {
+        self.bounded(key, least, LONGEST)
+    }
+
+    fn bounded(&mut self, key: &str, least: Duration, most: Duration) -> Option<Duration> {
         self.read(key, |text| {
             let duration = parse_duration(text).map_err(|error| error.to_string())?;
-            match (least..=LONGEST).contains(&duration) {
+            match (least..=most).contains(&duration) {
                 true => Ok(duration),
                 false => Err(format!(
                     "{text:?} is not between {} and {}",
                     format_duration(least),
-                    format_duration(LONGEST)
+                    format_duration(most)
                 )),
             }
         })
@@ -324,6 +328,25 @@ mod tests {
                 "{key} in {problems}"
             );
         }
+    }
+
+    #[test]
+    fn what_could_never_be_controlled_is_refused() {
+        let bad = [
+            ("farm.target_qos", "0"),
+            ("farm.target_qos", "1.01"),
+            ("farm.interval", "2h"),
+        ];
+        for pair in bad {
+            let reading = read_pairs(&[(POLICY, "queue"), pair]);
+            assert!(reading.settings.is_err(), "{pair:?}");
+        }
+        let fine = [
+            (POLICY, "queue"),
+            ("farm.target_qos", "1"),
+            ("farm.interval", "1h"),
+        ];
+        assert!(read_pairs(&fine).settings.is_ok());
     }
 
     #[test]

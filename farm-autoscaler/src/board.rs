@@ -4,10 +4,11 @@
 //! and into the history as the same bytes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use farm_core::decision::DecisionEvent;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 
@@ -77,17 +78,26 @@ impl From<&Settings> for ShownSettings {
 #[derive(Serialize)]
 struct Everything<'a> {
     this_replica: &'a str,
-    leader: Option<&'a str>,
+    leader: Option<String>,
     leads: bool,
     at_seconds: f64,
-    farms: Vec<ShownFarm<'a>>,
+    farms: Vec<ShownFarm>,
 }
 
 #[derive(Serialize)]
-struct ShownFarm<'a> {
+struct ShownFarm {
     #[serde(flatten)]
-    card: &'a Card,
-    history: Vec<&'a RawValue>,
+    card: Card,
+    history: Vec<Shown>,
+}
+
+/// A decision as it was written.
+struct Shown(Arc<RawValue>);
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_ref().serialize(serializer)
+    }
 }
 
 struct Farm {
@@ -107,6 +117,7 @@ struct State {
 pub(crate) struct Board {
     replica: String,
     state: Mutex<State>,
+    edition: AtomicU64,
     news: broadcast::Sender<News>,
 }
 
@@ -115,6 +126,7 @@ impl Board {
         Self {
             replica: replica.to_owned(),
             state: Mutex::default(),
+            edition: AtomicU64::default(),
             news: broadcast::channel(NEWS_KEPT).0,
         }
     }
@@ -122,6 +134,11 @@ impl Board {
     /// News from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<News> {
         self.news.subscribe()
+    }
+
+    /// Number of changes to the set of farms, a problem or the leader.
+    pub fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Acquire)
     }
 
     /// All farms with their histories, as JSON.
@@ -200,30 +217,36 @@ impl Board {
     }
 
     fn write(&self, with_history: bool) -> String {
+        let everything = self.copy(with_history);
+        // Strings and finite numbers cannot fail.
+        serde_json::to_string(&everything).unwrap_or_default()
+    }
+
+    /// What is to be written: writing takes far longer than the control loops may wait.
+    fn copy(&self, with_history: bool) -> Everything<'_> {
         let state = self.state();
-        let everything = Everything {
+        Everything {
             this_replica: &self.replica,
-            leader: state.leader.as_deref(),
+            leader: state.leader.clone(),
             leads: state.leads,
             at_seconds: wall_seconds(),
             farms: state
                 .farms
                 .values()
                 .map(|farm| ShownFarm {
-                    card: &farm.card,
+                    card: farm.card.clone(),
                     history: match with_history {
-                        true => farm.history.iter().map(AsRef::as_ref).collect(),
+                        true => farm.history.iter().cloned().map(Shown).collect(),
                         false => Vec::new(),
                     },
                 })
                 .collect(),
-        };
-        // Strings and finite numbers cannot fail.
-        serde_json::to_string(&everything).unwrap_or_default()
+        }
     }
 
     fn tell_if(&self, changed: bool) {
         if changed {
+            self.edition.fetch_add(1, Ordering::AcqRel);
             // Nobody listening is no error.
             let _ = self.news.send(News::Farms);
         }

@@ -115,14 +115,11 @@ impl Broker {
     pub async fn queue(&self, topology: &Topology) -> Result<Queue, BrokerError> {
         self.check()?;
         let stream = topology.tasks_stream();
-        let workers = Topology::WORKERS_CONSUMER;
         let (info, consumer) = tokio::try_join!(
             self.ask::<StreamInfo>(format!("STREAM.INFO.{stream}"), || format!(
                 "stream {stream}"
             )),
-            self.ask::<ConsumerInfo>(format!("CONSUMER.INFO.{stream}.{workers}"), || format!(
-                "consumer {workers} of stream {stream}"
-            )),
+            self.workers(&stream),
         )?;
         Ok(Queue {
             backlog: consumer.num_pending,
@@ -131,6 +128,21 @@ impl Broker {
             // A work queue forgets what is settled.
             settled: info.state.last_seq.saturating_sub(info.state.messages),
         })
+    }
+
+    /// Whether there is a task that waits or is handed out: one request, for who asks often.
+    pub async fn has_work(&self, topology: &Topology) -> Result<bool, BrokerError> {
+        self.check()?;
+        let consumer = self.workers(&topology.tasks_stream()).await?;
+        Ok(consumer.num_pending > 0 || consumer.num_ack_pending > 0)
+    }
+
+    async fn workers(&self, stream: &str) -> Result<ConsumerInfo, BrokerError> {
+        let workers = Topology::WORKERS_CONSUMER;
+        self.ask(format!("CONSUMER.INFO.{stream}.{workers}"), || {
+            format!("consumer {workers} of stream {stream}")
+        })
+        .await
     }
 
     async fn ask<T: serde::de::DeserializeOwned>(

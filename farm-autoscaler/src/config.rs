@@ -13,6 +13,8 @@ use crate::error::Error;
 
 /// Shortest time between two looks at a farm.
 pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
+/// Longest: beyond it nothing is controlled.
+pub(crate) const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogFormat {
@@ -92,8 +94,15 @@ impl Reader<'_> {
 }
 
 fn url(text: &str) -> Result<Url, String> {
+    // Not with the text: there may be a password in it.
+    let url = Url::parse(text).map_err(|error| format!("no URL of a gateway: {error}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "a user or a password in it would be shown: put them into the secrets basic-auth-user and basic-auth-password"
+                .to_owned(),
+        );
+    }
     let explain = |cause: &str| format!("{text:?} is no URL of a gateway: {cause}");
-    let url = Url::parse(text).map_err(|error| explain(&error.to_string()))?;
     match url.scheme() {
         "http" | "https" => Ok(url),
         _ => Err(explain("write it like http://gateway.openfaas:8080")),
@@ -102,11 +111,14 @@ fn url(text: &str) -> Result<Url, String> {
 
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = parse_duration(text).map_err(|error| error.to_string())?;
-    if interval < SHORTEST_INTERVAL {
-        let least = format_duration(SHORTEST_INTERVAL);
-        return Err(format!("{text:?} is below {least}"));
+    match (SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&interval) {
+        true => Ok(interval),
+        false => Err(format!(
+            "{text:?} is not between {} and {}",
+            format_duration(SHORTEST_INTERVAL),
+            format_duration(LONGEST_INTERVAL)
+        )),
     }
-    Ok(interval)
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {
@@ -213,6 +225,27 @@ mod tests {
             assert!(message.contains(&format!("{key}: ")), "{key} in {message}");
         }
         assert!(!message.contains('\n'));
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_refused_and_not_repeated() {
+        for url in [
+            "http://admin:hunter2@gateway",
+            "http://admin:hunter2@gate way",
+            "http://admin@gateway",
+        ] {
+            let message = read(&[("FARM_GATEWAY_URL", url)]).unwrap_err().to_string();
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+        let url = [("FARM_GATEWAY_URL", "http://admin:hunter2@gateway")];
+        let message = read(&url).unwrap_err().to_string();
+        assert!(message.contains("basic-auth-password"), "{message}");
+    }
+
+    #[test]
+    fn an_interval_is_bounded() {
+        assert!(read(&[("FARM_SCALER_INTERVAL", "1h")]).is_ok());
+        assert!(read(&[("FARM_SCALER_INTERVAL", "61m")]).is_err());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::lease::Standing;
 use crate::shared::Shared;
 
 /// How soon a farm without replicas sees its first task.
-const WAKES_WITHIN: Duration = Duration::from_millis(250);
+const WAKES_WITHIN: Duration = Duration::from_millis(500);
 
 /// Controls one farm until it is cancelled.
 pub(crate) struct Controller {
@@ -30,7 +30,7 @@ pub(crate) struct Controller {
     sequence: u64,
     /// Whether this replica led when it looked last.
     led: bool,
-    /// Whether the farm has no replicas, and none were asked for.
+    /// Whether the farm has no replicas, and is to have none.
     asleep: bool,
 }
 
@@ -105,8 +105,8 @@ impl Controller {
                     break;
                 }
                 tokio::time::sleep_until(soon).await;
-                let queue = self.shared.broker.queue(&self.topology).await;
-                if queue.is_ok_and(|queue| queue.backlog > 0 || queue.in_flight > 0) {
+                let has_work = self.shared.broker.has_work(&self.topology).await;
+                if has_work.unwrap_or(false) {
                     return;
                 }
             }
@@ -135,9 +135,11 @@ impl Controller {
         };
         acted.reasons.extend(learnt);
         let ended = Instant::now();
-        self.asleep = seen
-            .as_ref()
-            .is_ok_and(|sight| sight.replicas.asked == 0 && !acted.changed);
+        let wanted = decision.plan.map(|plan| plan.allocation.replicas);
+        self.asleep = wanted == Some(0)
+            && seen
+                .as_ref()
+                .is_ok_and(|sight| sight.replicas.asked == 0 && !acted.changed);
         let mut event = self.event(decision, acted, seen.err().map(|blind| blind.cause));
         event.observe_seconds = (observed - begun).as_secs_f64();
         event.decide_seconds = (decided - observed).as_secs_f64();
@@ -198,7 +200,10 @@ impl Controller {
         Ok(Sight {
             queue,
             replicas,
-            census: self.shared.reports.census(farm, Instant::now()),
+            census: self
+                .shared
+                .reports
+                .census(farm, &self.settings.function, Instant::now()),
             // Taken last: what is taken must be used.
             window: self.shared.reports.take_window(farm),
             slots_ordered,

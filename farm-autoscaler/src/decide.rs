@@ -16,6 +16,10 @@ use crate::reports::{Census, Window};
 
 /// A guess until replicas tell: the probe delay and period of OpenFaaS CE.
 const COLD_START_SECONDS: f64 = 4.0;
+/// More intervals than this between two looks are a time without sight.
+const GAP_INTERVALS: f64 = 3.0;
+/// As long as one pass may take when gateway and NATS are slow: no gap, however short the interval.
+const SHORTEST_GAP_SECONDS: f64 = 10.0;
 
 /// Replicas of the function, as the gateway says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,6 +74,8 @@ pub(crate) struct Decider {
     target_qos_ratio: f64,
     deadline_seconds: Option<f64>,
     slots_max: Option<u32>,
+    /// Longest time between two looks that makes a rate.
+    gap_seconds: f64,
     /// Where the last look left off: time, and tasks submitted until then.
     previous: Option<(f64, u64)>,
     /// The parallelism asked for last, and the replicas it took.
@@ -88,6 +94,8 @@ impl Decider {
             target_qos_ratio: settings.target_qos_ratio,
             deadline_seconds: settings.deadline_seconds,
             slots_max: settings.slots_max,
+            gap_seconds: (GAP_INTERVALS * settings.interval.as_secs_f64())
+                .max(SHORTEST_GAP_SECONDS),
             previous: None,
             asked: None,
             last_change: 0,
@@ -117,8 +125,16 @@ impl Decider {
         let previous = self.previous.replace((at_seconds, sight.queue.submitted));
         let mut observed = self.observed(sight);
         let woken = self.was_woken(sight);
+        let gap;
+        let interval_seconds = previous.map_or(0.0, |(before, _)| at_seconds - before);
         let blind = match previous {
             None => Some("this is the first look: rates need a second one"),
+            Some(_) if interval_seconds > self.gap_seconds => {
+                gap = format!(
+                    "not looked at for {interval_seconds:.0} s: rates need two fresh looks"
+                );
+                Some(gap.as_str())
+            }
             Some((_, submitted)) if sight.queue.submitted < submitted => {
                 Some("the queue was created anew: rates need a second look")
             }
@@ -129,12 +145,13 @@ impl Decider {
             let arrived = sight.queue.submitted.saturating_sub(submitted);
             observed.arrival_rate_per_second = arrived as f64 / (at_seconds - before).max(1e-3);
         }
-        let interval_seconds = previous.map_or(0.0, |(before, _)| at_seconds - before);
         if let Some(cause) = blind {
             self.asked
                 .get_or_insert((parallelism, sight.replicas.asked));
+            let mut ruling = self.guard.hold(at_seconds, parallelism, cause);
+            ruling.reasons.extend(refusals(sight));
             return Decision {
-                ruling: self.guard.hold(at_seconds, parallelism, cause),
+                ruling,
                 observed: Some(observed),
                 plan: None,
             };
@@ -288,6 +305,19 @@ fn blindness(sight: &Sight) -> Option<&'static str> {
     let work = sight.queue.backlog > 0 || sight.queue.in_flight > 0;
     let unheard = sight.census.replicas == 0 && sight.replicas.available > 0;
     (work && unheard).then_some("there is work and there are replicas, but none of them reports")
+}
+
+/// That replicas are not as silent as they seem.
+fn refusals(sight: &Sight) -> Option<String> {
+    let (count, last) = sight
+        .census
+        .refused
+        .filter(|_| sight.census.replicas == 0)?;
+    let cause = last.cause();
+    Some(match count {
+        1 => format!("1 report was refused, because {cause}"),
+        _ => format!("{count} reports were refused, the last because {cause}"),
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 //!
 //! A leader counts its lease on a monotonic clock from before each renewal was asked for, and
 //! stops acting [`MARGIN`] before the server can let the key expire. So there may be a moment
-//! without a leader, but none with two.
+//! without a leader, and none with two while that clock runs. On a machine that was paused it
+//! stands still: a wall clock that has gone on without it ends acting until the next renewal. What
+//! neither clock shows, one request of an old leader may still do; it sets an absolute number,
+//! which the new one corrects with its next look.
 
 use std::time::Duration;
 
@@ -14,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
+use crate::clock::wall_seconds;
 use crate::error::chain;
 
 /// How long the key lives without being renewed.
@@ -23,13 +27,18 @@ const RENEW_EVERY: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Time between the end of acting and the end of the lease.
 const MARGIN: Duration = Duration::from_secs(1);
+/// How far the two clocks may drift apart between two renewals.
+const MOST_DRIFT_SECONDS: f64 = 2.0;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Who leads, as far as this replica knows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Standing {
-    /// This replica, until then.
-    Leading { until: Instant },
+    /// This replica, until then: by the clock that never goes back, and by the wall's.
+    Leading {
+        until: Instant,
+        until_wall_seconds: f64,
+    },
     /// Another one.
     Following { leader: String },
     /// NATS does not say.
@@ -37,11 +46,27 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
-    /// How long this replica may still act.
-    pub fn rest(&self) -> Option<Duration> {
-        match self {
-            Self::Leading { until } => until.checked_duration_since(Instant::now()),
-            _ => None,
+    /// How long this replica may still act, or why it may not.
+    pub fn rest(&self) -> Result<Duration, &'static str> {
+        self.rest_at(Instant::now(), wall_seconds())
+    }
+
+    fn rest_at(&self, now: Instant, now_wall_seconds: f64) -> Result<Duration, &'static str> {
+        const LEADS_NO_MORE: &str = "this replica no longer leads";
+        let Self::Leading {
+            until,
+            until_wall_seconds,
+        } = self
+        else {
+            return Err(LEADS_NO_MORE);
+        };
+        let rest = until.checked_duration_since(now).ok_or(LEADS_NO_MORE)?;
+        let drift = until_wall_seconds - now_wall_seconds - rest.as_secs_f64();
+        match drift.abs() <= MOST_DRIFT_SECONDS {
+            true => Ok(rest),
+            false => Err(
+                "the clocks of this machine disagree, as if it had been paused: nothing is changed until the lease is renewed",
+            ),
         }
     }
 }
@@ -97,6 +122,16 @@ fn tell(before: &Standing, now: &Standing) {
 struct Held {
     revision: u64,
     until: Instant,
+    until_wall_seconds: f64,
+}
+
+impl Held {
+    fn standing(&self) -> Standing {
+        Standing::Leading {
+            until: self.until,
+            until_wall_seconds: self.until_wall_seconds,
+        }
+    }
 }
 
 struct Candidate {
@@ -114,16 +149,22 @@ impl Candidate {
             return self.unknown(error.to_string());
         }
         // Counted from before the request: the server's count begins later.
-        let asked = Instant::now();
+        let (asked, asked_wall_seconds) = (Instant::now(), wall_seconds());
         let tried = match &self.held {
             Some(held) => self.renew(held.revision).await,
             None => self.acquire().await,
         };
         match tried {
             Ok(Ok(revision)) => {
-                let until = asked + LEASE - MARGIN;
-                self.held = Some(Held { revision, until });
-                (Standing::Leading { until }, RENEW_EVERY)
+                let acts_for = LEASE - MARGIN;
+                let held = Held {
+                    revision,
+                    until: asked + acts_for,
+                    until_wall_seconds: asked_wall_seconds + acts_for.as_secs_f64(),
+                };
+                let standing = held.standing();
+                self.held = Some(held);
+                (standing, RENEW_EVERY)
             }
             Ok(Err(leader)) => {
                 self.held = None;
@@ -137,10 +178,7 @@ impl Candidate {
         // The bucket may have gone with a server that kept nothing.
         self.store = None;
         match &self.held {
-            Some(held) if Instant::now() < held.until => {
-                let until = held.until;
-                (Standing::Leading { until }, LOOK_EVERY)
-            }
+            Some(held) if Instant::now() < held.until => (held.standing(), LOOK_EVERY),
             _ => {
                 self.held = None;
                 (Standing::Unknown { cause }, LOOK_EVERY)
@@ -230,4 +268,26 @@ async fn limited<T>(request: impl Future<Output = T>) -> Result<T, String> {
     tokio::time::timeout(REQUEST_TIMEOUT, request)
         .await
         .map_err(|_| "NATS did not answer in time".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_was_paused_does_not_act() {
+        let now = Instant::now();
+        let standing = Standing::Leading {
+            until: now + Duration::from_secs(5),
+            until_wall_seconds: 1_005.0,
+        };
+        assert_eq!(standing.rest_at(now, 1_000.5), Ok(Duration::from_secs(5)));
+        // The wall's clock went on for 20 s, the other one stood still.
+        assert!(standing.rest_at(now, 1_020.0).is_err());
+        // It was set back: which of them is right, nobody knows.
+        assert!(standing.rest_at(now, 900.0).is_err());
+        let later = now + Duration::from_secs(6);
+        let refused = standing.rest_at(later, 1_006.0).unwrap_err();
+        assert!(refused.contains("no longer leads"));
+    }
 }

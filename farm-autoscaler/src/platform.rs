@@ -1,9 +1,11 @@
 //! What the platform turned out to allow: how many replicas it gives, whether it knows zero.
 //!
 //! A gateway that clamps says "accepted" and gives less. It is found out by looking: less than
-//! was asked for, after a request that was accepted. A request that got lost looks the same, so a
-//! count that did not move at all is believed only after several requests. What was learnt is
-//! forgotten after a while: limits change.
+//! was asked for, after a request that was accepted. Somebody else's hand looks the same, so the
+//! same number must follow a second request; so does a request that got lost, so a count that did
+//! not move at all is believed only after several. A request that failed teaches nothing: nobody
+//! knows when, or whether, it is carried out. What was learnt is forgotten after a while, and as
+//! soon as it is seen to be wrong: limits change.
 
 use std::time::Duration;
 
@@ -23,10 +25,16 @@ pub(crate) struct Bounds {
     pub max: Option<u32>,
 }
 
+/// A request that was accepted and did not give what it asked for yet.
 struct Request {
     asked: u32,
     before: u32,
-    times: u32,
+    /// So many in a row that came to nothing.
+    fruitless: u32,
+    /// What an earlier one gave instead.
+    given: Option<u32>,
+    /// Whether its outcome was looked at.
+    seen: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -84,15 +92,25 @@ impl Platform {
             accepted: now,
             missed: now,
         });
-        let times = match &self.request {
-            Some(request) if request.asked == asked && request.before == before => request.times,
-            _ => 0,
+        let (fruitless, given) = match &self.request {
+            Some(last) if last.asked == asked => {
+                let again = last.before == before;
+                (if again { last.fruitless } else { 0 }, last.given)
+            }
+            _ => (0, None),
         };
         self.request = Some(Request {
             asked,
             before,
-            times: times + 1,
+            fruitless: fruitless + 1,
+            given,
+            seen: false,
         });
+    }
+
+    /// A request failed: it may be carried out nevertheless, now or later.
+    pub fn failed(&mut self) {
+        self.request = None;
     }
 
     /// How long replicas took lately from being asked for to being available: scheduling, image
@@ -121,13 +139,28 @@ impl Platform {
 
     /// The gateway says `replicas`, after the last request. Returns what that taught.
     pub fn saw(&mut self, replicas: u32, now: Instant) -> Option<String> {
-        let request = self.request.as_ref()?;
+        if self.most.is_some_and(|most| replicas > most.replicas) {
+            self.most = None;
+        }
+        if self.least.is_some_and(|least| replicas < least.replicas) {
+            self.least = None;
+        }
+        let request = self.request.as_mut()?;
         if replicas == request.asked {
             self.request = None;
             return None;
         }
+        // One request, one lesson: later looks see what others did.
+        if std::mem::replace(&mut request.seen, true) {
+            return None;
+        }
         let moved = replicas.abs_diff(request.asked) < request.before.abs_diff(request.asked);
-        if !moved && request.times < FRUITLESS_REQUESTS {
+        let again = request.given == Some(replicas);
+        if moved {
+            request.given = Some(replicas);
+        }
+        let never_moves = !moved && request.fruitless >= FRUITLESS_REQUESTS;
+        if !again && !never_moves {
             return None;
         }
         let learnt = Some(Learnt { replicas, at: now });
@@ -156,13 +189,52 @@ mod tests {
         platform.bounds(None, None, Instant::now())
     }
 
+    /// Asks twice for `asked`, of a platform that has `before` and gives `given`.
+    fn ask_twice(platform: &mut Platform, asked: u32, before: u32, given: u32) -> Option<String> {
+        platform.accepted(asked, before, Instant::now());
+        assert_eq!(platform.saw(given, Instant::now()), None);
+        platform.accepted(asked, given, Instant::now());
+        platform.saw(given, Instant::now())
+    }
+
     #[test]
-    fn a_clamp_is_learnt_at_once() {
+    fn a_clamp_is_learnt_when_it_shows_again() {
         let mut platform = Platform::default();
-        platform.accepted(8, 2, Instant::now());
-        let reason = platform.saw(5, Instant::now()).unwrap();
+        let reason = ask_twice(&mut platform, 8, 2, 5).unwrap();
         assert!(reason.contains("8 replicas were asked for and 5 given"));
         assert_eq!(bounds(&platform).max, Some(5));
+    }
+
+    #[test]
+    fn one_look_is_no_clamp() {
+        let mut platform = Platform::default();
+        platform.accepted(8, 2, Instant::now());
+        for _ in 0..5 {
+            assert_eq!(platform.saw(5, Instant::now()), None);
+        }
+        platform.accepted(8, 5, Instant::now());
+        assert_eq!(platform.saw(8, Instant::now()), None);
+        assert_eq!(bounds(&platform).max, None);
+    }
+
+    #[test]
+    fn a_failed_request_teaches_nothing() {
+        let mut platform = Platform::default();
+        platform.accepted(8, 2, Instant::now());
+        platform.saw(5, Instant::now());
+        platform.failed();
+        assert_eq!(platform.saw(5, Instant::now()), None);
+        platform.accepted(8, 5, Instant::now());
+        assert_eq!(platform.saw(5, Instant::now()), None);
+        assert_eq!(bounds(&platform).max, None);
+    }
+
+    #[test]
+    fn what_is_exceeded_is_no_clamp() {
+        let mut platform = Platform::default();
+        ask_twice(&mut platform, 8, 2, 5).unwrap();
+        platform.saw(6, Instant::now());
+        assert_eq!(bounds(&platform).max, None);
     }
 
     #[test]
@@ -190,8 +262,7 @@ mod tests {
     #[test]
     fn a_platform_without_zero_is_learnt() {
         let mut platform = Platform::default();
-        platform.accepted(0, 3, Instant::now());
-        assert!(platform.saw(1, Instant::now()).is_some());
+        assert!(ask_twice(&mut platform, 0, 3, 1).is_some());
         assert_eq!(bounds(&platform).min, 1);
         let mut platform = Platform::default();
         platform.refused_zero(Instant::now());
@@ -227,8 +298,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_learnt_is_forgotten() {
         let mut platform = Platform::default();
-        platform.accepted(8, 2, Instant::now());
-        platform.saw(5, Instant::now());
+        ask_twice(&mut platform, 8, 2, 5).unwrap();
+        assert_eq!(bounds(&platform).max, Some(5));
         tokio::time::advance(FORGET_AFTER).await;
         assert_eq!(bounds(&platform).max, None);
     }

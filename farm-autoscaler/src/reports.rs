@@ -43,6 +43,16 @@ pub(crate) enum Refused {
 }
 
 impl Refused {
+    /// Why, and what to do about it.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::Unreadable => "it cannot be read: check the versions of worker and autoscaler",
+            Self::Nonsense => "no worker has such numbers: check who sends it",
+            Self::FromTheFuture => "it is from the future: check the clocks",
+            Self::TooMany => "too many replicas report: check their names",
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable",
@@ -119,7 +129,7 @@ pub(crate) struct Census {
     pub replicas: u32,
     /// Their slots together.
     pub slots: u32,
-    /// Slots of the one that has most.
+    /// Slots of the one that has fewest: to plan with more would give too little.
     pub slots_each: u32,
     /// Whether all of them have the same slots.
     pub alike: bool,
@@ -127,6 +137,8 @@ pub(crate) struct Census {
     pub busy: u32,
     /// The longest cold start among them; 0 if none told one.
     pub cold_start_seconds: f64,
+    /// Reports that were refused since one was taken, and why the last of them was.
+    pub refused: Option<(u64, Refused)>,
 }
 
 struct Replica {
@@ -147,6 +159,9 @@ impl Replica {
 struct Farm {
     replicas: HashMap<String, Replica>,
     window: Window,
+    refused: Option<(u64, Refused)>,
+    /// Whether a refusal was told.
+    warned: bool,
 }
 
 /// The reports of all farms that are scaled.
@@ -174,18 +189,30 @@ impl Reports {
         latest_wall_seconds: f64,
     ) -> Result<(), Refused> {
         let mut farms = self.farms.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = farm;
         let Some(farm) = farms.get_mut(farm) else {
             return Ok(());
         };
-        farm.take_in(read(payload, latest_wall_seconds)?, now)
+        let taken = read(payload, latest_wall_seconds).and_then(|report| farm.take_in(report, now));
+        let Err(reason) = taken else {
+            farm.refused = None;
+            return Ok(());
+        };
+        let earlier = farm.refused.map_or(0, |(count, _)| count);
+        farm.refused = Some((earlier + 1, reason));
+        if !std::mem::replace(&mut farm.warned, true) {
+            let cause = reason.cause();
+            tracing::warn!(farm = %name, cause, "refused a worker's report; said once");
+        }
+        taken
     }
 
-    /// Who reports now.
-    pub fn census(&self, farm: &FarmName, now: Instant) -> Census {
+    /// Who reports now, of those that are replicas of `function` or do not say of which.
+    pub fn census(&self, farm: &FarmName, function: &str, now: Instant) -> Census {
         let mut farms = self.farms.lock().unwrap_or_else(PoisonError::into_inner);
         farms
             .get_mut(farm)
-            .map(|farm| farm.census(now))
+            .map(|farm| farm.census(function, now))
             .unwrap_or_default()
     }
 
@@ -241,21 +268,28 @@ impl Farm {
         self.replicas.retain(|_, replica| !replica.is_silent(now));
     }
 
-    fn census(&mut self, now: Instant) -> Census {
+    fn census(&mut self, function: &str, now: Instant) -> Census {
         self.forget_silent(now);
         let mut census = Census {
             alike: true,
+            refused: self.refused,
             ..Census::default()
         };
-        for report in self.replicas.values().map(|replica| &replica.last) {
+        let reports = self.replicas.values().map(|replica| &replica.last);
+        for report in
+            reports.filter(|report| report.function.as_deref().is_none_or(|of| of == function))
+        {
             census.busy = census.busy.saturating_add(report.busy_slots.min(MAX_SLOTS));
             if report.draining {
                 continue;
             }
-            census.alike &= census.replicas == 0 || census.slots_each == report.slots;
+            if census.replicas == 0 {
+                census.slots_each = report.slots;
+            }
+            census.alike &= census.slots_each == report.slots;
             census.replicas += 1;
             census.slots = census.slots.saturating_add(report.slots);
-            census.slots_each = census.slots_each.max(report.slots);
+            census.slots_each = census.slots_each.min(report.slots);
             census.cold_start_seconds = census.cold_start_seconds.max(report.cold_start_seconds);
         }
         census
@@ -276,7 +310,10 @@ fn read(payload: &[u8], latest_wall_seconds: f64) -> Result<WorkerTelemetry, Ref
     }
     let report: WorkerTelemetry =
         serde_json::from_slice(payload).map_err(|_| Refused::Unreadable)?;
-    let named = !report.replica.is_empty() && report.replica.len() <= MAX_NAME_BYTES;
+    let function = report.function.as_deref().unwrap_or_default();
+    let named = !report.replica.is_empty()
+        && report.replica.len() <= MAX_NAME_BYTES
+        && function.len() <= MAX_NAME_BYTES;
     let makes_sense = named
         && report.slots <= MAX_SLOTS
         && report.busy_slots <= MAX_SLOTS
@@ -342,6 +379,10 @@ mod tests {
         reports.take_in(&farm(), &payload, Instant::now(), 1_000.0)
     }
 
+    fn census(reports: &Reports) -> Census {
+        reports.census(&farm(), "f", Instant::now())
+    }
+
     #[test]
     fn windows_are_differences() {
         let reports = table();
@@ -376,17 +417,54 @@ mod tests {
     async fn silence_and_draining_take_a_replica_off() {
         let reports = table();
         tell(&reports, &report(1, 0)).unwrap();
-        assert_eq!(reports.census(&farm(), Instant::now()).slots, 2);
+        assert_eq!(census(&reports).slots, 2);
         let draining = WorkerTelemetry {
             draining: true,
             ..report(2, 0)
         };
         tell(&reports, &draining).unwrap();
-        let census = reports.census(&farm(), Instant::now());
-        assert_eq!((census.replicas, census.slots, census.busy), (0, 0, 1));
+        let draining = census(&reports);
+        assert_eq!(
+            (draining.replicas, draining.slots, draining.busy),
+            (0, 0, 1)
+        );
         tell(&reports, &report(3, 0)).unwrap();
         tokio::time::advance(SHORTEST_SILENCE * 2).await;
-        assert_eq!(reports.census(&farm(), Instant::now()).replicas, 0);
+        assert_eq!(census(&reports).replicas, 0);
+    }
+
+    #[test]
+    fn another_function_of_the_farm_works_but_is_not_counted() {
+        let reports = table();
+        for (replica, function, slots) in [("a", None, 3), ("b", Some("f"), 2), ("c", Some("g"), 1)]
+        {
+            let report = WorkerTelemetry {
+                replica: replica.to_owned(),
+                function: function.map(str::to_owned),
+                slots,
+                ..report(1, 4)
+            };
+            tell(&reports, &report).unwrap();
+        }
+        let census = census(&reports);
+        assert_eq!((census.replicas, census.slots, census.busy), (2, 5, 2));
+        assert_eq!((census.slots_each, census.alike), (2, false));
+        assert_eq!(reports.take_window(&farm()).service.count, 12);
+    }
+
+    #[test]
+    fn refusals_are_counted_until_a_report_is_taken() {
+        let reports = table();
+        for _ in 0..3 {
+            let future = WorkerTelemetry {
+                sent_seconds: 5_000.0,
+                ..report(1, 0)
+            };
+            tell(&reports, &future).unwrap_err();
+        }
+        assert_eq!(census(&reports).refused, Some((3, Refused::FromTheFuture)));
+        tell(&reports, &report(2, 0)).unwrap();
+        assert_eq!(census(&reports).refused, None);
     }
 
     #[test]
@@ -416,7 +494,7 @@ mod tests {
         let future = r#"{"replica":"a","sent_seconds":5000}"#;
         let refused = reports.take_in(&farm(), future.as_bytes(), Instant::now(), 1_000.0);
         assert_eq!(refused, Err(Refused::FromTheFuture));
-        assert_eq!(reports.census(&farm(), Instant::now()).replicas, 0);
+        assert_eq!(census(&reports).replicas, 0);
     }
 
     #[test]

@@ -21,6 +21,9 @@ use serde::{Deserialize, Serialize};
 pub struct WorkerTelemetry {
     /// Name of the replica: the pod's.
     pub replica: String,
+    /// The function it is a replica of, if it knows: two functions may work for one farm, and only
+    /// one of them is scaled.
+    pub function: Option<String>,
     /// Number of this report, from 1 at the start of the replica.
     pub sequence: u64,
     /// When it was sent, in seconds since 1970, by the replica's own clock.

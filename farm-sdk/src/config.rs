@@ -54,6 +54,8 @@ pub(crate) struct Config {
     pub roles: Roles,
     /// Name of this replica: the pod's, or a random one.
     pub replica: String,
+    /// The function that this is a replica of, if the platform tells.
+    pub function: Option<String>,
     pub nats_url: String,
     pub secrets_dir: PathBuf,
     pub connect_timeout: Duration,
@@ -170,13 +172,16 @@ fn deployment_of(pod: &str) -> Option<&str> {
     is_pod.then_some(name)
 }
 
+fn function_name(strings: &dyn Strings) -> Option<String> {
+    let host = strings.get("HOSTNAME");
+    strings
+        .get("OPENFAAS_NAME")
+        .or_else(|| host.as_deref().and_then(deployment_of).map(str::to_owned))
+}
+
 fn farm_name(reader: &mut Reader) -> Option<FarmName> {
     let strings = reader.strings;
-    let host = strings.get("HOSTNAME");
-    let name = strings
-        .get("FARM_NAME")
-        .or_else(|| strings.get("OPENFAAS_NAME"))
-        .or_else(|| host.as_deref().and_then(deployment_of).map(str::to_owned));
+    let name = strings.get("FARM_NAME").or_else(|| function_name(strings));
     let Some(name) = name else {
         reader.bad.push(
             "FARM_NAME: not set; give the farm a name, for instance the function's".to_owned(),
@@ -275,6 +280,7 @@ impl Config {
             farm: farm.clone().unwrap_or(stand_in),
             roles: roles.value,
             replica: replica_name(strings),
+            function: function_name(strings),
             nats_url: strings
                 .get("FARM_NATS_URL")
                 .unwrap_or_else(|| "nats://127.0.0.1:4222".to_owned()),
@@ -380,6 +386,20 @@ mod tests {
                 explicit: false
             }
         );
+    }
+
+    #[test]
+    fn a_function_is_known_by_the_platform_or_the_pod() {
+        let pod = ("HOSTNAME", "shrink-worker-6d4cf56db6-x7k2p");
+        let name = ("FARM_NAME", "shrink");
+        let function = |pairs: &[(&'static str, &'static str)]| {
+            let strings: HashMap<_, _> = pairs.iter().copied().collect();
+            Config::read(&strings).unwrap().function
+        };
+        assert_eq!(function(&[name, pod]).as_deref(), Some("shrink-worker"));
+        let told = ("OPENFAAS_NAME", "other");
+        assert_eq!(function(&[name, pod, told]).as_deref(), Some("other"));
+        assert_eq!(function(&[name, ("HOSTNAME", "sleeper-worker-3")]), None);
     }
 
     #[test]

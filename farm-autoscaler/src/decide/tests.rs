@@ -8,7 +8,7 @@ use farm_policy::{Limits, POLICY_NAMES, PolicySpec};
 use proptest::prelude::*;
 
 use super::*;
-use crate::reports::Sums;
+use crate::reports::{Refused, Sums};
 
 const BOUNDS: Bounds = Bounds { min: 0, max: None };
 
@@ -47,6 +47,7 @@ fn census(replicas: u32, slots_each: u32) -> Census {
         alike: true,
         busy: replicas * slots_each,
         cold_start_seconds: 1.0,
+        refused: None,
     }
 }
 
@@ -79,6 +80,38 @@ fn the_first_look_changes_nothing() {
     assert!(first.ruling.held && first.plan.is_none());
     let second = decider.decide(2.0, &sight, BOUNDS);
     assert_eq!(second.plan.unwrap().allocation.replicas, 6);
+}
+
+#[test]
+fn a_long_time_without_a_look_is_no_interval() {
+    let mut decider = Decider::new(&settings("queue", Limits::default(), None));
+    let busy = sight(queue(50, 1, 60), 1);
+    for second in [2.0, 4.0, 6.0] {
+        decider.decide(second, &busy, BOUNDS);
+    }
+    let jump = decider.decide(606.0, &busy, BOUNDS);
+    assert!(jump.ruling.held && jump.plan.is_none());
+    let reasons = jump.ruling.reasons.join("; ");
+    assert!(reasons.contains("not looked at for 600 s"), "{reasons}");
+    assert!(decider.decide(608.0, &busy, BOUNDS).plan.is_some());
+}
+
+#[test]
+fn refused_reports_are_no_silence() {
+    let mut decider = Decider::new(&settings("queue", Limits::default(), None));
+    let mut sight = sight(queue(50, 1, 60), 1);
+    decider.decide(2.0, &sight, BOUNDS);
+    sight.census = Census {
+        refused: Some((3, Refused::FromTheFuture)),
+        ..Census::default()
+    };
+    let held = decider.decide(4.0, &sight, BOUNDS);
+    assert!(held.plan.is_none());
+    let last = held.ruling.reasons.last().unwrap();
+    assert_eq!(
+        last,
+        "3 reports were refused, the last because it is from the future: check the clocks"
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! | `GET /metrics` on the metrics port | Prometheus |
 
 mod events;
+mod farms;
 mod page;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ const MAX_STREAMS: usize = 64;
 pub(crate) struct Face {
     shared: Arc<Shared>,
     streams: Arc<Semaphore>,
+    farms: farms::Snapshots,
     stopping: CancellationToken,
 }
 
@@ -58,6 +60,7 @@ impl Ports {
         let face = Arc::new(Face {
             shared,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            farms: farms::Snapshots::default(),
             stopping: stopping.clone(),
         });
         let routers = [(self.http, function(&face)), (self.metrics, scrape(&face))];
@@ -86,7 +89,7 @@ async fn bind(config: &Config, port: u16, key: &'static str) -> Result<TcpListen
 
 fn function(face: &Arc<Face>) -> Router {
     page::routes()
-        .route("/farms", get(farms))
+        .route("/farms", get(farms::answer))
         .route("/events", get(events::stream))
         .route("/_/health", get(|| async { "OK" }))
         .route("/_/ready", get(ready))
@@ -99,14 +102,6 @@ fn scrape(face: &Arc<Face>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .with_state(Arc::clone(face))
-}
-
-async fn farms(State(face): State<Arc<Face>>) -> Response {
-    let json = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    (json, face.shared.board.everything()).into_response()
 }
 
 async fn ready(State(face): State<Arc<Face>>) -> Response {

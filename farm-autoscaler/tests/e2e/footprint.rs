@@ -30,22 +30,38 @@ async fn footprint() {
     println!("|---|---|---|---|---|---|");
     // The last one long enough to fill all histories.
     for (farms, seconds) in [(1, 30), (10, 30), (100, 200)] {
-        measure(farms, Duration::from_secs(seconds)).await;
+        measure(farms, Life::Works, Duration::from_secs(seconds)).await;
     }
+    measure(100, Life::Sleeps, Duration::from_secs(30)).await;
 }
 
-async fn measure(farms: usize, time: Duration) {
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Life {
+    Works,
+    /// No replicas and no tasks: only somebody who watches for the first one.
+    Sleeps,
+}
+
+async fn measure(farms: usize, life: Life, time: Duration) {
     let scene = Scene::open().await;
     let client = scene.nats.client().await;
     let mut crowds = Vec::new();
     for number in 0..farms {
         let name = format!("farm-{number}");
-        scene.gateway.deploy(&name, &annotations());
-        let mut platform = scene.gateway.platform();
-        let function = platform.functions.get_mut(&name).expect("just deployed");
-        (function.replicas, function.available_replicas) = (REPLICAS, REPLICAS);
-        drop(platform);
-        crowds.push(tokio::spawn(live(client.clone(), name)));
+        scene.gateway.deploy(&name, &annotations(life));
+        let replicas = if life == Life::Works { REPLICAS } else { 0 };
+        {
+            let mut platform = scene.gateway.platform();
+            let function = platform.functions.get_mut(&name).expect("just deployed");
+            (function.replicas, function.available_replicas) = (replicas, replicas);
+        }
+        match life {
+            Life::Works => crowds.push(tokio::spawn(live(client.clone(), name))),
+            Life::Sleeps => {
+                let topology = Topology::new(FarmName::new(name).unwrap());
+                create_streams(&jetstream::new(client.clone()), &topology).await;
+            }
+        }
     }
     let mut events = client.subscribe(Topology::ALL_DECISIONS).await.unwrap();
     let scaler = scene.autoscaler_with("measured", &[("FARM_SCALER_INTERVAL", "2s")]);
@@ -65,7 +81,7 @@ async fn measure(farms: usize, time: Duration) {
     latencies.sort_by(f64::total_cmp);
     let at = |share: f64| 1e3 * latencies[((latencies.len() - 1) as f64 * share) as usize];
     println!(
-        "| {farms} | {:.2} | {:.1} | {:.2} | {:.2} | {} |",
+        "| {farms} ({life:?}) | {:.2} | {:.1} | {:.2} | {:.2} | {} |",
         100.0 * share,
         resident_megabytes(process),
         at(0.5),
@@ -75,10 +91,11 @@ async fn measure(farms: usize, time: Duration) {
     crowds.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-fn annotations() -> [(&'static str, &'static str); 5] {
+fn annotations(life: Life) -> [(&'static str, &'static str); 6] {
     [
         ("farm.policy", "predictive"),
-        ("farm.min", "1"),
+        ("farm.min", if life == Life::Works { "1" } else { "0" }),
+        ("farm.idle", "1s"),
         ("farm.max", "20"),
         ("farm.slots.max", "4"),
         ("farm.deadline", "2s"),

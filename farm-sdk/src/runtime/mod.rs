@@ -206,7 +206,7 @@ impl Replica {
             user: self.user.clone(),
             threads: Handle::current(),
             slots: watch::Sender::new(self.config.slots),
-            sums: Sums::new(&self.config.replica),
+            sums: Sums::new(&self.config.replica, self.config.function.clone()),
             started: self.started,
             metrics: Arc::clone(&self.metrics),
             tracer: self.tracer.clone(),

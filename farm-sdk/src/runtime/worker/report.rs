@@ -17,10 +17,11 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
-    pub fn new(replica: &str) -> Self {
+    pub fn new(replica: &str, function: Option<String>) -> Self {
         Self {
             report: Mutex::new(WorkerTelemetry {
                 replica: replica.to_owned(),
+                function,
                 ..WorkerTelemetry::default()
             }),
         }
@@ -117,12 +118,13 @@ mod tests {
 
     #[test]
     fn sums_go_on_and_the_recent_maximum_begins_anew() {
-        let sums = Sums::new("r");
+        let sums = Sums::new("r", Some("f".to_owned()));
         sums.count(&task(true, 2.0, Some(true)));
         sums.count(&task(true, 1.0, None));
         sums.count(&task(false, 9.0, Some(false)));
         let first = sums.next();
         assert_eq!((first.sequence, first.replica.as_str()), (1, "r"));
+        assert_eq!(first.function.as_deref(), Some("f"));
         assert_eq!((first.tasks_done, first.tasks_failed), (2, 1));
         assert_eq!((first.with_deadline, first.in_deadline), (2, 1));
         assert_eq!(first.service.count, 2);
