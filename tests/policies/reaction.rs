@@ -9,11 +9,13 @@ use serde_json::json;
 const REPEATS: usize = 10;
 const SOON: Duration = Duration::from_secs(60);
 /// The control interval people get who set none.
-const INTERVAL: &str = "2s";
+const INTERVAL: Duration = Duration::from_secs(2);
+/// A replica that leaves still takes tasks for a moment.
+const DRAINS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Prints both tables.
 pub async fn run() {
-    println!("| reaction, interval {INTERVAL}, {REPEATS} times | median s | max s |");
+    println!("| reaction, interval {INTERVAL:?}, {REPEATS} times | median s | max s |");
     println!("|---|---|---|");
     steps().await;
     wakes().await;
@@ -23,8 +25,8 @@ pub async fn run() {
 async fn steps() {
     let mut farm = idle_farm("1").start().await;
     let (mut applied, mut available) = (Vec::new(), Vec::new());
-    for _ in 0..REPEATS {
-        at_rest(&farm, 1).await;
+    for repeat in 0..REPEATS {
+        at_rest(&farm, 1, repeat).await;
         farm.decisions.forget();
         let asked = Instant::now();
         farm.up
@@ -52,8 +54,8 @@ async fn wakes() {
     let mut farm = idle_farm("0").with("idle", "1s").start().await;
     let function = farm.up.function("sleeper");
     let mut results = Vec::new();
-    for _ in 0..REPEATS {
-        at_rest(&farm, 0).await;
+    for repeat in 0..REPEATS {
+        at_rest(&farm, 0, repeat).await;
         let asked = Instant::now();
         let job = function.submit(&json!({"seconds": 0.0})).await.job;
         function.ended(&job, SOON).await;
@@ -69,15 +71,18 @@ fn idle_farm(min: &str) -> Scaling {
         .with("min", min)
         .with("max", 8)
         .with("slots.max", 1)
-        .with("interval", INTERVAL)
+        .with("interval", format!("{INTERVAL:?}"))
         .with("stabilisation", "0s")
 }
 
-async fn at_rest(farm: &ScaledFarm, replicas: u64) {
+/// Waits until the farm has come to rest, then for another part of an interval each time.
+async fn at_rest(farm: &ScaledFarm, replicas: u64, repeat: usize) {
     eventually("a farm at rest", SOON, async || {
         (farm.up.available("sleeper-worker").await == replicas).then_some(())
     })
     .await;
+    let phase = INTERVAL.mul_f64(repeat as f64 / REPEATS as f64);
+    tokio::time::sleep(DRAINS_WITHIN + phase).await;
 }
 
 async fn decided(farm: &ScaledFarm, is_it: impl Fn(&DecisionEvent) -> bool) {
