@@ -71,20 +71,17 @@ fn trouble(event: &DecisionEvent) -> String {
 /// One structured log line.
 struct Line<'a> {
     event: &'a DecisionEvent,
-    wanted: u32,
-    replicas: u32,
-    slots: u32,
+    replicas: Option<u32>,
+    slots: Option<u32>,
     reasons: String,
 }
 
 impl<'a> From<&'a DecisionEvent> for Line<'a> {
     fn from(event: &'a DecisionEvent) -> Self {
-        let allocation = event.allocation.unwrap_or_default();
         Self {
             event,
-            wanted: event.wanted_parallelism.unwrap_or(event.target_parallelism),
-            replicas: allocation.replicas,
-            slots: allocation.slots,
+            replicas: event.allocation.map(|split| split.replicas),
+            slots: event.allocation.map(|split| split.slots),
             reasons: event.reasons.join("; "),
         }
     }
@@ -97,7 +94,7 @@ macro_rules! line {
                 farm = self.event.farm,
                 function = self.event.function,
                 policy = self.event.policy,
-                wanted_parallelism = self.wanted,
+                wanted_parallelism = self.event.wanted_parallelism,
                 target_parallelism = self.event.target_parallelism,
                 replicas = self.replicas,
                 slots = self.slots,
