@@ -109,13 +109,7 @@ async fn nats_that_is_gone_is_waited_for() {
     decisions.until_outcome(Outcome::Unchanged).await;
     assert!(!scaled_down(&scene));
     // It can act again.
-    scene
-        .gateway
-        .platform()
-        .functions
-        .get_mut("f")
-        .unwrap()
-        .replicas = 2;
+    scene.gateway.set_replicas("f", 2);
     eventually("five replicas again", SOON, async || {
         (scene.gateway.replicas("f") == 5).then_some(())
     })

@@ -112,6 +112,13 @@ impl Gateway {
         self.platform().functions[function].replicas
     }
 
+    /// Has so many replicas all of a sudden, whatever was asked for.
+    pub fn set_replicas(&self, function: &str, replicas: u64) {
+        let mut platform = self.platform();
+        let status = platform.functions.get_mut(function);
+        status.expect("it is deployed").replicas = replicas;
+    }
+
     /// Closes its port, and every connection that is not in use.
     pub async fn go(&mut self) {
         let (stop, server) = self.server.take().expect("it is there");

@@ -43,13 +43,7 @@ async fn another_replica_takes_over_from_one_that_is_lost() {
     println!("taken over {:.1} s after the kill", took.as_secs_f64());
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert_eq!(taken_over.target_parallelism, 3);
-    scene
-        .gateway
-        .platform()
-        .functions
-        .get_mut("f")
-        .unwrap()
-        .replicas = 1;
+    scene.gateway.set_replicas("f", 1);
     eventually("the second acts", SOON, async || {
         (scene.gateway.replicas("f") == 3).then_some(())
     })

@@ -136,13 +136,7 @@ async fn a_lost_scale_request_is_repeated() {
     assert_eq!(scene.gateway.platform().scaled.len(), 3);
 
     // A gateway that forgot: its truth is not what was asked for.
-    scene
-        .gateway
-        .platform()
-        .functions
-        .get_mut("f")
-        .unwrap()
-        .replicas = 1;
+    scene.gateway.set_replicas("f", 1);
     eventually("four replicas again", SOON, async || {
         (scene.gateway.replicas("f") == 4).then_some(())
     })

@@ -10,21 +10,26 @@ use tokio::sync::mpsc;
 
 use crate::harness::{Fixture, Running, function, stack_of};
 
+const FUNCTION: &str = "work";
+
 async fn at_zero() -> Running {
-    let running = Fixture::new(&stack_of(&function("work", ""))).start().await;
-    assert_eq!(running.scale("work", 0).await, 202);
-    running.wait_available("work", 0).await;
+    let running = Fixture::new(&stack_of(&function(FUNCTION, "")))
+        .start()
+        .await;
+    assert_eq!(running.scale(FUNCTION, 0).await, 202);
+    running.wait_available(FUNCTION, 0).await;
     running
 }
 
 #[tokio::test]
 async fn requests_wake_a_function_once_and_are_answered() {
     let mut running = at_zero().await;
-    let requests = (0..5).map(|_| running.get("/function/work/env/HOSTNAME"));
+    let path = format!("/function/{FUNCTION}/env/HOSTNAME");
+    let requests = (0..5).map(|_| running.get(&path));
     let mut instances = join_all(requests).await;
     instances.dedup();
     assert_eq!(instances.len(), 1, "{instances:?}");
-    assert_eq!(running.status("work").await.replicas, 1);
+    assert_eq!(running.status(FUNCTION).await.replicas, 1);
     let woken = |event: &Event| matches!(event, Event::Scaled { from: 0, to: 1, .. });
     running.event(woken).await;
     running.stop().await;
@@ -34,7 +39,7 @@ async fn requests_wake_a_function_once_and_are_answered() {
 async fn a_function_that_cannot_start_is_given_up() {
     let running = at_zero().await;
     let broken = json!({
-        "service": "work",
+        "service": FUNCTION,
         "image": "fixture:1",
         "envVars": {"BEHAVIOUR": "broken"},
     });
@@ -57,7 +62,7 @@ async fn a_function_that_cannot_start_is_given_up() {
 #[tokio::test]
 async fn an_autoscaler_may_take_replicas_away_while_the_platform_starts() {
     let keys = ", environment: {BEHAVIOUR: starts slowly}";
-    let fixture = Fixture::new(&stack_of(&function("work", keys)));
+    let fixture = Fixture::new(&stack_of(&function(FUNCTION, keys)));
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
@@ -73,6 +78,6 @@ async fn an_autoscaler_may_take_replicas_away_while_the_platform_starts() {
     };
     let (started, ()) = tokio::join!(Platform::start(options), scaling);
     let platform = started.expect("it starts");
-    assert_eq!(platform.functions(), [("work".to_owned(), 0)]);
+    assert_eq!(platform.functions(), [(FUNCTION.to_owned(), 0)]);
     platform.stop().await;
 }
