@@ -37,6 +37,7 @@
 mod action;
 mod forecast;
 mod guard;
+pub mod learned;
 mod limits;
 mod observation;
 pub mod policies;

@@ -1,0 +1,1 @@
+//! SARSA(λ) on a table.
