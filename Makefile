@@ -8,7 +8,7 @@ SHELL := bash
 export PYTHONDONTWRITEBYTECODE := 1
 
 PYTHON_TOOLS := .tools/python
-PYTHON_SCRIPTS := examples/*.py tests/page/*.py
+PYTHON_SCRIPTS := examples/*.py tests/page/*.py tools/*.py
 
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
@@ -25,6 +25,11 @@ demo: nats ## Run two example farms on this machine; pictures go to out/ (IMAGES
 .PHONY: policies
 policies: nats ## Run every scaling policy on a live farm; prints the tables of docs/benchmarks.md (SEEDS=3)
 	FARM_TESTS_RELEASE=1 cargo run --locked -p farm-tests --bin policies -- --seeds $(or $(SEEDS),3)
+
+.PHONY: experiment
+experiment: ## Redo the paper's experiment, training included; writes docs/experiment.md
+	cargo build --release --locked -p farm-cli
+	@python3 tools/experiment.py
 
 .PHONY: test
 test: check nats faas-cli browser ## Check and test everything, against real servers

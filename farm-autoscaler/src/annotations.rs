@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `farm.policy` | scale this function, by this policy | not scaled |
 //! | `farm.policy.<parameter>` | a parameter of the policy | the policy's |
+//! | `farm.policy.model` | file of a trained policy, built in or in `FARM_MODEL_DIR` | none |
 //! | `farm.name` | the farm whose workers it runs | the function's name |
 //! | `farm.min`, `farm.max` | bounds of the parallelism | 1, 10 |
 //! | `farm.slots.max` | most tasks one replica may compute at once | slots are left alone |
@@ -25,6 +26,7 @@ use farm_core::FarmName;
 use farm_core::control::MAX_SLOTS;
 use farm_core::gateway::FunctionStatus;
 use farm_core::quantity::{format_duration, parse_duration};
+use farm_policy::learned::Models;
 use farm_policy::{InvalidSetting, Limits, PolicySpec};
 
 use crate::config::{LONGEST_INTERVAL, SHORTEST_INTERVAL};
@@ -95,23 +97,33 @@ pub(crate) fn declared(function: &FunctionStatus) -> Option<Declared> {
     )
 }
 
-/// Reads all annotations, then reports all bad ones together.
-pub(crate) fn read(function: &str, declared: &Declared, default_interval: Duration) -> Reading {
+/// Reads all annotations, then reports all bad ones together. Trained policies come from `models`.
+pub(crate) fn read(
+    function: &str,
+    declared: &Declared,
+    default_interval: Duration,
+    models: &dyn Models,
+) -> Reading {
     let mut reader = Reader {
         declared,
         bad: Vec::new(),
     };
     let name = reader.text("farm.name").unwrap_or(function);
     let farm = FarmName::new(name).map_err(|error| format!("farm.name: {error}"));
-    let policy = policy(declared);
+    let policy = policy(declared, models);
     let limits = limits(&mut reader);
     let slots_max = reader.number("farm.slots.max", 1, MAX_SLOTS);
     let replicas_max = reader.number("farm.replicas.max", 1, MAX_PARALLELISM);
     let deadline = reader.duration("farm.deadline", Duration::from_micros(1));
     let interval = reader.bounded("farm.interval", SHORTEST_INTERVAL, LONGEST_INTERVAL);
+    let interval = interval.unwrap_or(default_interval);
     let target_qos_ratio = reader.ratio("farm.target_qos", 0.95);
 
     let mut bad = reader.bad;
+    if let Ok(policy) = &policy {
+        let misfits = policy.check_fit(interval.as_secs_f64(), &limits);
+        bad.extend(misfits.iter().map(misfit));
+    }
     let settings = match (farm, policy) {
         (Ok(farm), Ok(policy)) if bad.is_empty() => Ok(Settings {
             farm,
@@ -122,7 +134,7 @@ pub(crate) fn read(function: &str, declared: &Declared, default_interval: Durati
             replicas_max,
             deadline_seconds: deadline.map(|deadline| deadline.as_secs_f64()),
             target_qos_ratio,
-            interval: interval.unwrap_or(default_interval),
+            interval,
         }),
         (farm, policy) => {
             bad.extend(farm.err());
@@ -137,7 +149,7 @@ pub(crate) fn read(function: &str, declared: &Declared, default_interval: Durati
     }
 }
 
-fn policy(declared: &Declared) -> Result<PolicySpec, Vec<String>> {
+fn policy(declared: &Declared, models: &dyn Models) -> Result<PolicySpec, Vec<String>> {
     let parameters = declared
         .iter()
         .filter_map(|(key, value)| {
@@ -146,7 +158,7 @@ fn policy(declared: &Declared) -> Result<PolicySpec, Vec<String>> {
         })
         .collect();
     let name = declared.get(POLICY).map_or("", |name| name.trim());
-    PolicySpec::parse(name, &parameters)
+    PolicySpec::parse_with(name, &parameters, models)
         .map_err(|invalid| invalid.iter().map(policy_problem).collect())
 }
 
@@ -156,6 +168,11 @@ fn policy_problem(invalid: &InvalidSetting) -> String {
         "policy" | "name" => format!("{POLICY}: {}", invalid.cause),
         parameter => format!("{POLICY_PARAMETERS}{parameter}: {}", invalid.cause),
     }
+}
+
+/// Names the annotation that does not go with the policy.
+fn misfit(invalid: &InvalidSetting) -> String {
+    format!("{PREFIX}{}: {}", invalid.setting, invalid.cause)
 }
 
 fn limits(reader: &mut Reader) -> Limits {
@@ -281,6 +298,10 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
+    use farm_policy::learned::{ActionSpace, Contract, Table};
+
     use super::*;
 
     fn read_pairs(pairs: &[(&str, &str)]) -> Reading {
@@ -288,7 +309,71 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
-        read("f", &declared, Duration::from_secs(2))
+        read("f", &declared, Duration::from_secs(2), &Shelf)
+    }
+
+    /// Holds a table for intervals of 8 s and 1 to 32 workers, by the name `mine`.
+    struct Shelf;
+
+    impl Models for Shelf {
+        fn read(&self, name: &str) -> Result<Cow<'_, [u8]>, String> {
+            let contract = Contract::paper(ActionSpace::unit_steps());
+            match name {
+                "mine" => Ok(Table::new(contract, vec![]).to_json().into_bytes().into()),
+                _ => Err(format!("{name:?} is unknown")),
+            }
+        }
+    }
+
+    fn problems(pairs: &[(&str, &str)]) -> Vec<String> {
+        read_pairs(pairs).settings.err().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_trained_policy_is_read_with_its_model() {
+        let reading = read_pairs(&[
+            (POLICY, "sarsa"),
+            ("farm.policy.model", "mine"),
+            ("farm.interval", "8s"),
+            ("farm.max", "32"),
+        ]);
+        let settings = reading.settings.ok().unwrap();
+        assert_eq!(settings.policy.name(), "sarsa");
+        assert!(reading.warnings.is_empty(), "{:?}", reading.warnings);
+
+        let faster = [
+            (POLICY, "sarsa"),
+            ("farm.policy.model", "mine"),
+            ("farm.policy.time_scale", "0.25"),
+        ];
+        assert!(problems(&faster).is_empty());
+    }
+
+    #[test]
+    fn a_model_that_does_not_fit_is_told_at_once() {
+        let missing = [(POLICY, "dqn"), ("farm.policy.model", "yours")];
+        assert_eq!(
+            problems(&missing),
+            ["farm.policy.model: \"yours\" is unknown"]
+        );
+        let other = [(POLICY, "onnx"), ("farm.policy.model", "mine")];
+        assert_eq!(
+            problems(&other),
+            ["farm.policy.model: \"mine\" is a table; the policy onnx needs a network"]
+        );
+        let misfit = [
+            (POLICY, "sarsa"),
+            ("farm.policy.model", "mine"),
+            ("farm.max", "40"),
+        ];
+        assert_eq!(
+            problems(&misfit),
+            [
+                "farm.interval: the control interval is 2 s, where the model was trained with 8 s \
+                 (mine)",
+                "farm.max: 40 is not in 1 to 32, with which mine was trained",
+            ]
+        );
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub gateway_url: Url,
     pub nats_url: String,
     pub secrets_dir: PathBuf,
+    /// Where the files of trained policies are that are not built in.
+    pub model_dir: PathBuf,
     pub namespace: String,
     /// How often functions are listed; the control interval of a farm that declares none.
     pub interval: Duration,
@@ -44,6 +46,7 @@ const KEYS: &[&str] = &[
     "FARM_GATEWAY_URL",
     "FARM_NATS_URL",
     "FARM_SECRETS_DIR",
+    "FARM_MODEL_DIR",
     "FARM_NAMESPACE",
     "FARM_SCALER_INTERVAL",
     "FARM_BIND_ADDRESS",
@@ -54,6 +57,9 @@ const KEYS: &[&str] = &[
 ];
 
 const DEFAULT_GATEWAY: &str = "http://gateway.openfaas.svc.cluster.local:8080";
+
+/// Where OpenFaaS mounts a function's secrets.
+const SECRETS: &str = "/var/openfaas/secrets";
 
 /// Looks a variable up: in the process environment, or in a table of a test.
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -147,9 +153,9 @@ impl Config {
             replica: lookup("HOSTNAME").unwrap_or_else(random_name),
             gateway_url: reader.read("FARM_GATEWAY_URL", default_gateway, url),
             nats_url: reader.text("FARM_NATS_URL", "nats://127.0.0.1:4222"),
-            secrets_dir: reader
-                .text("FARM_SECRETS_DIR", "/var/openfaas/secrets")
-                .into(),
+            secrets_dir: reader.text("FARM_SECRETS_DIR", SECRETS).into(),
+            // On OpenFaaS CE a function is given no other files.
+            model_dir: reader.text("FARM_MODEL_DIR", SECRETS).into(),
             namespace: reader.text("FARM_NAMESPACE", NAMESPACE),
             interval: reader.read("FARM_SCALER_INTERVAL", Duration::from_secs(2), interval),
             bind_address: reader.read("FARM_BIND_ADDRESS", Ipv4Addr::UNSPECIFIED.into(), |text| {
@@ -196,6 +202,7 @@ pub(crate) fn unknown_keys(present: impl Iterator<Item = String>) -> Vec<String>
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use std::path::Path;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Config, Error> {
         let table: BTreeMap<_, _> = pairs.iter().copied().collect();
@@ -207,6 +214,7 @@ mod tests {
         let config = read(&[]).unwrap();
         assert_eq!(config.interval, Duration::from_secs(2));
         assert_eq!(config.namespace, "openfaas-fn");
+        assert_eq!(config.model_dir, Path::new("/var/openfaas/secrets"));
         assert!(config.replica.starts_with("autoscaler-"));
     }
 

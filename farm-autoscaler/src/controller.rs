@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use farm_core::decision::{DecisionEvent, Outcome};
 use farm_core::topology::Topology;
+use farm_policy::Observation;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -12,8 +13,10 @@ use crate::act::{Acted, Farm, Hand};
 use crate::annotations::Settings;
 use crate::clock::wall_seconds;
 use crate::decide::{Decider, Decision, Replicas, Sight};
+use crate::desk::Desk;
 use crate::explain::Diary;
 use crate::lease::Standing;
+use crate::platform::Bounds;
 use crate::shared::Shared;
 
 /// How soon a farm without replicas sees its first task.
@@ -27,6 +30,9 @@ pub(crate) struct Controller {
     decider: Decider,
     hand: Hand,
     diary: Diary,
+    desk: Arc<Desk>,
+    /// What was seen last, and what the policy was shown of it: an order is carried out on that.
+    last: Option<(Sight, Observation)>,
     sequence: u64,
     /// Whether this replica led when it looked last.
     led: bool,
@@ -41,6 +47,8 @@ impl Controller {
             decider: Decider::new(&settings),
             hand: Hand::default(),
             diary: Diary::default(),
+            desk: shared.desks.open(&settings),
+            last: None,
             sequence: 0,
             led: false,
             asleep: false,
@@ -55,7 +63,9 @@ impl Controller {
             () = stopping.cancelled() => {}
             () = self.control(phase) => {}
         }
-        self.shared.metrics.forget(self.settings.farm.as_str());
+        let farm = self.settings.farm.as_str();
+        self.shared.desks.close(farm, &self.desk);
+        self.shared.metrics.forget(farm);
     }
 
     async fn control(&mut self, phase: f64) {
@@ -78,7 +88,7 @@ impl Controller {
             next = (next + wait).max(Instant::now());
             wait = interval;
             if self.led {
-                self.rest(next).await;
+                self.rest_and_obey(next).await;
             } else {
                 // A farm must not wait for its interval once there is a leader.
                 let _ = tokio::time::timeout_at(next, standing.changed()).await;
@@ -91,8 +101,21 @@ impl Controller {
         if std::mem::take(&mut self.led) {
             self.decider = Decider::new(&self.settings);
             self.hand = Hand::default();
+            self.last = None;
+            self.desk.hold("another replica of the autoscaler leads");
             self.asleep = false;
             self.shared.metrics.forget(self.settings.farm.as_str());
+        }
+    }
+
+    /// Waits for the next look, and meanwhile carries out orders as they come.
+    async fn rest_and_obey(&mut self, next: Instant) {
+        let desk = Arc::clone(&self.desk);
+        loop {
+            tokio::select! {
+                () = self.rest(next) => return,
+                () = desk.next_order() => self.obey().await,
+            }
         }
     }
 
@@ -114,12 +137,65 @@ impl Controller {
         tokio::time::sleep_until(next).await;
     }
 
+    /// One look at the farm, and what follows from it.
     async fn pass(&mut self) {
         let begun = Instant::now();
         let seen = self.observe().await;
         let observed = Instant::now();
         let at_seconds = self.shared.clock.seconds(observed);
         let (decision, learnt) = self.decide(at_seconds, &seen);
+        self.lay_out(&decision, seen.as_ref().ok());
+        self.carry_out(decision, seen, learnt, (begun, observed))
+            .await;
+    }
+
+    /// Carries out an order at once, on what was seen last. What cannot be done now is done by the
+    /// next pass.
+    async fn obey(&mut self) {
+        let Some((mut sight, shown)) = self.last.clone() else {
+            return;
+        };
+        let begun = Instant::now();
+        // What was asked of the gateway since then has changed them.
+        let (function, scaled_at) = (&self.settings.function, self.hand.scaled_at);
+        let replicas = replicas(&self.shared, function, scaled_at).await;
+        let slots = self.slots_ordered().await;
+        let (Ok(replicas), Ok(slots)) = (replicas, slots) else {
+            return;
+        };
+        sight.replicas = replicas;
+        sight.slots_ordered = slots;
+        let observed = Instant::now();
+        let at_seconds = self.shared.clock.seconds(observed);
+        let bounds = self.bounds(observed);
+        let ordered = self.desk.fresh_order();
+        let decision = self
+            .decider
+            .obey(at_seconds, &shown, &sight, bounds, ordered);
+        self.carry_out(decision, Ok(sight), None, (begun, observed))
+            .await;
+    }
+
+    /// Shows the world what the policy saw.
+    fn lay_out(&mut self, decision: &Decision, sight: Option<&Sight>) {
+        match (&decision.shown, sight) {
+            (Some(shown), Some(sight)) => {
+                self.desk.show(shown);
+                self.last = Some((sight.clone(), shown.clone()));
+            }
+            _ => self.desk.hold(&decision.ruling.reasons.join("; ")),
+        }
+    }
+
+    /// Acts on a decision, and explains it. Of the times, the first is when observing began, the
+    /// second when it ended.
+    async fn carry_out(
+        &mut self,
+        decision: Decision,
+        seen: Result<Sight, Blind>,
+        learnt: Option<String>,
+        (begun, observed): (Instant, Instant),
+    ) {
         let decided = Instant::now();
         let mut acted = match (&decision.plan, &seen) {
             (Some(plan), Ok(sight)) => {
@@ -160,14 +236,17 @@ impl Controller {
             }
             Ok(sight) => {
                 let learnt = self.hand.platform.saw(sight.replicas.asked, now);
-                let provider = self.shared.listing.borrow().provider.clone();
-                let bounds =
-                    self.hand
-                        .platform
-                        .bounds(self.settings.replicas_max, provider.as_deref(), now);
-                (self.decider.decide(at_seconds, sight, bounds), learnt)
+                let (bounds, ordered) = (self.bounds(now), self.desk.fresh_order());
+                let decision = self.decider.decide(at_seconds, sight, bounds, ordered);
+                (decision, learnt)
             }
         }
+    }
+
+    fn bounds(&mut self, now: Instant) -> Bounds {
+        let provider = self.shared.listing.borrow().provider.clone();
+        let most = self.settings.replicas_max;
+        self.hand.platform.bounds(most, provider.as_deref(), now)
     }
 
     async fn observe(&mut self) -> Result<Sight, Blind> {
@@ -184,14 +263,7 @@ impl Controller {
             replicas: Some(replicas),
         };
         let queue = queue.map_err(|error| blind(error.to_string()))?;
-        let slots_ordered = match self.settings.slots_max {
-            None => None,
-            Some(_) => self
-                .hand
-                .slots_ordered(&self.shared, &self.topology)
-                .await
-                .map_err(blind)?,
-        };
+        let slots_ordered = self.slots_ordered().await.map_err(blind)?;
         let start_up = self
             .hand
             .platform
@@ -209,6 +281,13 @@ impl Controller {
             slots_ordered,
             start_up_seconds: start_up.map(|start_up| start_up.as_secs_f64()),
         })
+    }
+
+    async fn slots_ordered(&mut self) -> Result<Option<u32>, String> {
+        match self.settings.slots_max {
+            None => Ok(None),
+            Some(_) => self.hand.slots_ordered(&self.shared, &self.topology).await,
+        }
     }
 
     fn event(&mut self, decision: Decision, acted: Acted, error: Option<String>) -> DecisionEvent {

@@ -56,6 +56,8 @@ pub(crate) struct Sight {
 pub(crate) struct Decision {
     pub ruling: Ruling,
     pub observed: Option<Observed>,
+    /// What the policy was shown; absent if it was not asked.
+    pub shown: Option<Observation>,
     /// What to ask of the platform; absent if the farm is held.
     pub plan: Option<Plan>,
 }
@@ -114,12 +116,19 @@ impl Decider {
         Decision {
             ruling: self.guard.hold(at_seconds, parallelism, cause),
             observed: None,
+            shown: None,
             plan: None,
         }
     }
 
-    /// Decides on what was seen.
-    pub fn decide(&mut self, at_seconds: f64, sight: &Sight, bounds: Bounds) -> Decision {
+    /// Decides on what was seen; `ordered` is what somebody outside wants.
+    pub fn decide(
+        &mut self,
+        at_seconds: f64,
+        sight: &Sight,
+        bounds: Bounds,
+        ordered: Option<u32>,
+    ) -> Decision {
         self.learn(sight);
         let parallelism = self.parallelism(sight);
         let previous = self.previous.replace((at_seconds, sight.queue.submitted));
@@ -153,22 +162,62 @@ impl Decider {
             return Decision {
                 ruling,
                 observed: Some(observed),
+                shown: None,
                 plan: None,
             };
         }
-        let observation =
+        let mut observation =
             self.observation(at_seconds, interval_seconds, parallelism, sight, &observed);
+        observation.ordered_parallelism = ordered;
+        self.rule(observation, observed, sight, bounds, 0)
+    }
+
+    /// Decides again, because of an order, on what was seen last: queue and times of `last` are
+    /// those of the last look, the replicas are of now.
+    pub fn obey(
+        &mut self,
+        at_seconds: f64,
+        last: &Observation,
+        sight: &Sight,
+        bounds: Bounds,
+        ordered: Option<u32>,
+    ) -> Decision {
+        let parallelism = self.parallelism(sight);
+        let observed = Observed {
+            arrival_rate_per_second: last.arrival_rate_per_second,
+            ..self.observed(sight)
+        };
+        let observation = Observation {
+            time_seconds: at_seconds,
+            parallelism,
+            ordered_parallelism: ordered,
+            ..last.clone()
+        };
+        self.rule(observation, observed, sight, bounds, self.last_change)
+    }
+
+    /// Asks the guard; `changed_before` is what orders changed since the last look.
+    fn rule(
+        &mut self,
+        observation: Observation,
+        observed: Observed,
+        sight: &Sight,
+        bounds: Bounds,
+        changed_before: i32,
+    ) -> Decision {
         let mut ruling = self.guard.decide(&observation);
         if ruling.held {
             return Decision {
                 ruling,
                 observed: Some(observed),
+                shown: None,
                 plan: None,
             };
         }
         let plan = self.plan(ruling.target, sight.replicas.available, bounds);
-        self.last_change = i64::from(ruling.target)
-            .saturating_sub(i64::from(parallelism))
+        let change = i64::from(ruling.target).saturating_sub(i64::from(observation.parallelism));
+        self.last_change = i64::from(changed_before)
+            .saturating_add(change)
             .clamp(i32::MIN.into(), i32::MAX.into()) as i32;
         let given = allocate::parallelism(plan.allocation.replicas, plan.allocation.slots);
         if given < ruling.target {
@@ -183,6 +232,7 @@ impl Decider {
         Decision {
             ruling,
             observed: Some(observed),
+            shown: Some(observation),
             plan: Some(plan),
         }
     }
@@ -296,6 +346,7 @@ impl Decider {
             deadline_seconds: self.deadline_seconds,
             cold_start_seconds: self.cold_start_seconds,
             last_change: self.last_change,
+            ordered_parallelism: None,
         }
     }
 }

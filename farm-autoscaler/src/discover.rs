@@ -19,6 +19,7 @@ use crate::clock::{time_of_day, wall_seconds};
 use crate::controller::Controller;
 use crate::decide::Replicas;
 use crate::gateway::GatewayError;
+use crate::models::ModelFiles;
 use crate::shared::{Listing, Shared};
 
 /// Farms that one autoscaler scales; a gateway with more needs a second namespace.
@@ -34,6 +35,7 @@ pub(crate) async fn run(
     stopping: CancellationToken,
 ) {
     let mut discovery = Discovery {
+        models: ModelFiles::new(&shared.config.model_dir),
         shared,
         listing,
         controllers,
@@ -58,6 +60,7 @@ pub(crate) async fn run(
 
 struct Discovery {
     shared: Arc<Shared>,
+    models: ModelFiles,
     listing: watch::Sender<Listing>,
     controllers: TaskTracker,
     /// By function.
@@ -147,7 +150,8 @@ impl Discovery {
             .filter_map(|function| {
                 let declared = annotations::declared(function)?;
                 let interval = self.shared.config.interval;
-                let reading = annotations::read(&function.name, &declared, interval);
+                let (name, models) = (&function.name, &self.models);
+                let reading = annotations::read(name, &declared, interval, models);
                 Some(Candidate {
                     function: function.name.clone(),
                     declared,

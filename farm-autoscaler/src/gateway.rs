@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use farm_core::gateway::{FunctionStatus, ScaleRequest, SystemInfo};
+use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
+use subtle::ConstantTimeEq;
 
 use crate::config::Config;
 use crate::error::{Error, chain};
@@ -51,6 +55,18 @@ pub(crate) enum GatewayError {
 struct BasicAuth {
     user: String,
     password: String,
+}
+
+impl BasicAuth {
+    fn is(&self, authorization: &HeaderValue) -> bool {
+        let given = authorization
+            .to_str()
+            .ok()
+            .and_then(|text| text.strip_prefix("Basic "))
+            .and_then(|encoded| STANDARD.decode(encoded.trim()).ok());
+        let expected = format!("{}:{}", self.user, self.password);
+        given.is_some_and(|given| given.ct_eq(expected.as_bytes()).into())
+    }
 }
 
 /// The gateway of one namespace.
@@ -129,6 +145,15 @@ impl Gateway {
         let response = self.send(request, function).await?;
         // What the body says does not matter, but an unread one would cost the connection.
         self.body(response).await.map(drop)
+    }
+
+    /// Whether a request may do what the gateway's own system API may: its `Authorization` carries
+    /// the gateway's user and password, or the gateway asks for none.
+    pub fn accepts(&self, authorization: Option<&HeaderValue>) -> bool {
+        match &*self.auth.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => true,
+            Some(auth) => authorization.is_some_and(|given| auth.is(given)),
+        }
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {

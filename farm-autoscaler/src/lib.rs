@@ -16,6 +16,7 @@ mod clock;
 mod config;
 mod controller;
 mod decide;
+mod desk;
 mod discover;
 mod error;
 mod explain;
@@ -24,6 +25,7 @@ mod http;
 mod lease;
 mod listen;
 mod metrics;
+mod models;
 mod platform;
 mod reports;
 mod shared;
@@ -40,6 +42,7 @@ use board::Board;
 use broker::Broker;
 use clock::Clock;
 use config::{Config, LogFormat};
+use desk::Desks;
 use gateway::Gateway;
 use lease::Standing;
 use metrics::Metrics;
@@ -58,6 +61,7 @@ const STOPS_WITHIN: Duration = Duration::from_secs(3);
 /// | `FARM_GATEWAY_URL` | the OpenFaaS gateway | `http://gateway.openfaas.svc.cluster.local:8080` |
 /// | `FARM_NATS_URL` | the NATS servers | `nats://127.0.0.1:4222` |
 /// | `FARM_SECRETS_DIR` | folder of `basic-auth-user`, `basic-auth-password`, `farm-nats-*` | `/var/openfaas/secrets` |
+/// | `FARM_MODEL_DIR` | folder of trained policies that are not built in | `/var/openfaas/secrets` |
 /// | `FARM_NAMESPACE` | namespace of the functions | `openfaas-fn` |
 /// | `FARM_SCALER_INTERVAL` | how often functions are listed; control interval of a farm without `farm.interval` | `2s` |
 /// | `FARM_BIND_ADDRESS` | address to listen on | `0.0.0.0` |
@@ -97,6 +101,7 @@ pub async fn run() -> Result<(), Error> {
         listing,
         reports: Reports::default(),
         board: Board::new(&config.replica),
+        desks: Desks::default(),
         metrics: Metrics::new(),
         config,
     });

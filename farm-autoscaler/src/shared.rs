@@ -11,6 +11,7 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::Replicas;
+use crate::desk::Desks;
 use crate::gateway::Gateway;
 use crate::lease::Standing;
 use crate::metrics::Metrics;
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub listing: watch::Receiver<Listing>,
     pub reports: Reports,
     pub board: Board,
+    pub desks: Desks,
     pub metrics: Metrics,
 }
 

@@ -7,8 +7,10 @@ mod gateway;
 mod input;
 mod load;
 mod output;
+mod plot;
 mod progress;
 mod sdk;
+mod simulation;
 mod tally;
 mod wait;
 
@@ -43,6 +45,12 @@ enum Command {
     Dead(commands::dead::Args),
     /// Offer a farm a load, and account for every task of it
     Load(commands::load::Args),
+    /// Run one episode of a farm in the simulator
+    Simulate(commands::simulate::Args),
+    /// Compare scaling policies in the simulator, over many seeds
+    Evaluate(commands::evaluate::Args),
+    /// Train a scaling policy in the simulator
+    Train(commands::train::Args),
     /// Run the autoscaler: what the farm-autoscaler image runs
     Autoscaler(commands::autoscaler::Args),
     /// Run cargo on a function's crate, with the SDK of a rust-farm checkout
@@ -79,6 +87,9 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Cancel(args) => commands::cancel::run(args).await,
         Command::Dead(args) => commands::dead::run(args).await,
         Command::Load(args) => commands::load::run(args).await,
+        Command::Simulate(args) => commands::simulate::run(&args),
+        Command::Evaluate(args) => commands::evaluate::run(&args),
+        Command::Train(args) => commands::train::run(&args),
         Command::Autoscaler(args) => commands::autoscaler::run(args).await,
         Command::Cargo(args) => commands::cargo::run(args).await,
     }

@@ -16,6 +16,9 @@
 //! | [`reactive-average`](policies::Reactive) | the paper's rule, mean completion time | to compare; also the fallback |
 //! | [`reactive-maximum`](policies::Reactive) | the paper's rule, longest completion time | to compare |
 //! | [`predictive`](policies::Predictive) | forecast and queueing theory | to hold a deadline: the default choice |
+//! | [`external`](policies::External) | somebody outside, over HTTP | to learn on a live farm, or in another language |
+//! | [`sarsa`](policies::Learned) | a table that was trained | for a load like the one of training |
+//! | [`dqn`, `onnx`](policies::Learned) | a network that was trained | the same, with more features |
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -55,4 +58,4 @@ pub use limits::Limits;
 pub use observation::{Observation, PAPER_HIGH, PAPER_LOW};
 pub use policy::{Policy, PolicyError};
 pub use settings::InvalidSetting;
-pub use spec::{POLICY_NAMES, PolicySpec};
+pub use spec::{POLICY_NAMES, PolicySpec, TRAINED_POLICY_NAMES};

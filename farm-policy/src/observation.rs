@@ -61,6 +61,10 @@ pub struct Observation {
     pub cold_start_seconds: f64,
     /// How much the parallelism asked for changed in the interval before.
     pub last_change: i32,
+    /// The parallelism that somebody outside ordered, while the order is fresh: see
+    /// [`External`](crate::policies::External). Every other policy passes it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered_parallelism: Option<u32>,
 }
 
 impl Observation {
@@ -97,6 +101,7 @@ impl Observation {
             deadline_seconds: None,
             cold_start_seconds: 5.0,
             last_change: 0,
+            ordered_parallelism: None,
         }
     }
 

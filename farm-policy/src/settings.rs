@@ -46,7 +46,7 @@ impl<'a> Settings<'a> {
         self.given.get(name).map(|text| text.trim())
     }
 
-    fn refuse<T>(&mut self, name: &str, cause: impl Display) -> Option<T> {
+    pub(crate) fn refuse<T>(&mut self, name: &str, cause: impl Display) -> Option<T> {
         self.wrong.push(InvalidSetting::new(name, cause));
         None
     }
@@ -68,6 +68,14 @@ impl<'a> Settings<'a> {
                 let cause = format!("{text:?} is not a number from {low} to {high}");
                 self.refuse(name, cause).unwrap_or(default)
             }
+        }
+    }
+
+    /// A text that has to be given; `what` it is tells who left it out.
+    pub(crate) fn required_text(&mut self, name: &'static str, what: &str) -> Option<&'a str> {
+        match self.text(name) {
+            None | Some("") => self.refuse(name, format!("missing: give {what}")),
+            text => text,
         }
     }
 

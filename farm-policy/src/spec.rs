@@ -1,23 +1,32 @@
 //! From a name and parameters to a policy.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::learned::{Artefact, BuiltInModels, Models};
 use crate::policies::{
-    CompletionTime, Fixed, OneStep, Predictive, PredictiveSettings, Queue, QueueSettings, Reactive,
-    Utilisation, UtilisationSettings,
+    CompletionTime, External, Fixed, Learned, OneStep, Predictive, PredictiveSettings, Queue,
+    QueueSettings, Reactive, Utilisation, UtilisationSettings, check_interval,
 };
 use crate::settings::Settings;
-use crate::{InvalidSetting, Policy};
+use crate::{InvalidSetting, Limits, Policy};
 
 /// Names of the policies that [`PolicySpec::parse`] knows.
-pub const POLICY_NAMES: [&str; 6] = [
+pub const POLICY_NAMES: [&str; 10] = [
     "static",
     "queue",
     "utilisation",
     "reactive-average",
     "reactive-maximum",
     "predictive",
+    "external",
+    "sarsa",
+    "dqn",
+    "onnx",
 ];
+
+/// Those of them that need a trained policy's file: the parameter `model`.
+pub const TRAINED_POLICY_NAMES: [&str; 3] = ["sarsa", "dqn", "onnx"];
 
 /// A policy that was chosen, with its parameters checked; builds any number of fresh policies.
 ///
@@ -35,6 +44,26 @@ enum Kind {
     Utilisation(UtilisationSettings),
     Reactive(CompletionTime),
     Predictive(PredictiveSettings),
+    External,
+    Learned(Trained),
+}
+
+/// A trained policy; clones share what was read.
+#[derive(Debug, Clone)]
+struct Trained {
+    policy: &'static str,
+    model: String,
+    artefact: Arc<Artefact>,
+    time_scale: f64,
+}
+
+impl PartialEq for Trained {
+    fn eq(&self, other: &Self) -> bool {
+        self.policy == other.policy
+            && self.model == other.model
+            && self.time_scale == other.time_scale
+            && Arc::ptr_eq(&self.artefact, &other.artefact)
+    }
 }
 
 /// How far a policy may go in one interval.
@@ -46,6 +75,7 @@ enum Step {
 
 impl PolicySpec {
     /// Chooses a policy by its name, with parameters as people write them; durations carry a unit.
+    /// Of trained policies it knows the [built-in](BuiltInModels) ones.
     ///
     /// # Errors
     /// Everything that is wrong at once: an unknown policy, unknown parameters, bad values.
@@ -68,49 +98,78 @@ impl PolicySpec {
         name: &str,
         parameters: &BTreeMap<String, String>,
     ) -> Result<Self, Vec<InvalidSetting>> {
-        let mut settings = Settings::new(parameters);
-        let Some(kind) = Kind::read(name, &mut settings) else {
+        Self::parse_with(name, parameters, &BuiltInModels)
+    }
+
+    /// Like [`parse`](Self::parse), with trained policies from `models`. Their files are read here
+    /// and shared by all clones.
+    ///
+    /// # Errors
+    /// As for [`parse`](Self::parse); of a trained policy also that its file is not found, cannot
+    /// be used, or is of another kind than the policy needs.
+    pub fn parse_with(
+        name: &str,
+        parameters: &BTreeMap<String, String>,
+        models: &dyn Models,
+    ) -> Result<Self, Vec<InvalidSetting>> {
+        let Some(known) = POLICY_NAMES.into_iter().find(|known| *known == name) else {
             let known = POLICY_NAMES.join(", ");
             let cause = format!("{name:?} is unknown; known are: {known}");
             return Err(vec![InvalidSetting::new("policy", cause)]);
         };
+        let mut settings = Settings::new(parameters);
+        let kind = Kind::read(known, &mut settings, models);
         // The paper's rules know no other step; every other policy is freed by default.
         let step = match kind {
-            Kind::Static(_) => Step::Free,
-            Kind::Reactive(_) => read_step(&mut settings, Step::One),
+            Some(Kind::Static(_)) => Step::Free,
+            Some(Kind::Reactive(_)) => read_step(&mut settings, Step::One),
             _ => read_step(&mut settings, Step::Free),
         };
         let wrong = settings.finish();
-        if wrong.is_empty() {
-            Ok(Self { kind, step })
-        } else {
-            Err(wrong)
+        match kind {
+            Some(kind) if wrong.is_empty() => Ok(Self { kind, step }),
+            _ => Err(wrong),
         }
     }
 
     /// Name of the policy.
     pub fn name(&self) -> &'static str {
-        match self.kind {
+        match &self.kind {
             Kind::Static(_) => "static",
             Kind::Queue(_) => "queue",
             Kind::Utilisation(_) => "utilisation",
             Kind::Reactive(CompletionTime::Mean) => "reactive-average",
             Kind::Reactive(CompletionTime::Longest) => "reactive-maximum",
             Kind::Predictive(_) => "predictive",
+            Kind::External => "external",
+            Kind::Learned(trained) => trained.policy,
+        }
+    }
+
+    /// What keeps the policy from deciding well every `interval_seconds` within `limits`: nothing,
+    /// but for trained policies, which were promised an interval and a range of parallelism.
+    ///
+    /// The names are `interval` and `max`.
+    pub fn check_fit(&self, interval_seconds: f64, limits: &Limits) -> Vec<InvalidSetting> {
+        match &self.kind {
+            Kind::Learned(trained) => trained.check_fit(interval_seconds, limits),
+            _ => Vec::new(),
         }
     }
 
     /// A policy that has seen nothing yet.
     pub fn build(&self) -> Box<dyn Policy> {
-        let policy: Box<dyn Policy> = match self.kind {
-            Kind::Static(parallelism) => Box::new(Fixed::new(parallelism)),
-            Kind::Queue(settings) => Box::new(Queue::new(settings)),
-            Kind::Utilisation(settings) => Box::new(Utilisation::new(settings)),
+        let policy: Box<dyn Policy> = match &self.kind {
+            Kind::Static(parallelism) => Box::new(Fixed::new(*parallelism)),
+            Kind::Queue(settings) => Box::new(Queue::new(*settings)),
+            Kind::Utilisation(settings) => Box::new(Utilisation::new(*settings)),
             Kind::Reactive(completion) if self.step == Step::One => {
-                Box::new(Reactive::published(completion))
+                Box::new(Reactive::published(*completion))
             }
-            Kind::Reactive(completion) => Box::new(Reactive::new(completion)),
-            Kind::Predictive(settings) => Box::new(Predictive::new(settings)),
+            Kind::Reactive(completion) => Box::new(Reactive::new(*completion)),
+            Kind::Predictive(settings) => Box::new(Predictive::new(*settings)),
+            Kind::External => Box::new(External::new()),
+            Kind::Learned(trained) => Box::new(trained.build()),
         };
         match self.step {
             Step::One => Box::new(OneStep::new(policy)),
@@ -120,7 +179,8 @@ impl PolicySpec {
 }
 
 impl Kind {
-    fn read(name: &str, settings: &mut Settings<'_>) -> Option<Self> {
+    /// `None` if a trained policy could not be had; the settings know why.
+    fn read(name: &'static str, settings: &mut Settings<'_>, models: &dyn Models) -> Option<Self> {
         Some(match name {
             "static" => Self::Static(settings.required_count("parallelism", 0..=1_000_000)),
             "queue" => Self::Queue(read_queue(settings)),
@@ -128,8 +188,64 @@ impl Kind {
             "reactive-average" => Self::Reactive(CompletionTime::Mean),
             "reactive-maximum" => Self::Reactive(CompletionTime::Longest),
             "predictive" => Self::Predictive(read_predictive(settings)),
-            _ => return None,
+            "external" => Self::External,
+            trained => Self::Learned(Trained::read(trained, settings, models)?),
         })
+    }
+}
+
+impl Trained {
+    fn read(
+        policy: &'static str,
+        settings: &mut Settings<'_>,
+        models: &dyn Models,
+    ) -> Option<Self> {
+        let time_scale = settings.number("time_scale", 1.0, 0.001..=1000.0);
+        let model = settings.required_text("model", "the name of a trained policy's file")?;
+        let artefact = match models.load(model) {
+            Ok(artefact) => artefact,
+            Err(cause) => return settings.refuse("model", cause),
+        };
+        let needed = if policy == "sarsa" {
+            "table"
+        } else {
+            "network"
+        };
+        if artefact.kind() != needed {
+            let found = artefact.kind();
+            let cause = format!("{model:?} is a {found}; the policy {policy} needs a {needed}");
+            return settings.refuse("model", cause);
+        }
+        Some(Self {
+            policy,
+            model: model.to_owned(),
+            artefact,
+            time_scale,
+        })
+    }
+
+    fn build(&self) -> Learned {
+        Learned::new(self.policy, Arc::clone(&self.artefact), self.time_scale)
+    }
+
+    fn check_fit(&self, interval_seconds: f64, limits: &Limits) -> Vec<InvalidSetting> {
+        let contract = self.artefact.contract();
+        let (least, most) = (contract.min_parallelism, contract.max_parallelism);
+        let model = &self.model;
+        let mut wrong = Vec::new();
+        if let Err(cause) = check_interval(contract, self.time_scale, interval_seconds) {
+            wrong.push(InvalidSetting::new(
+                "interval",
+                format!("{cause} ({model})"),
+            ));
+        }
+        let max = limits.max;
+        if max > most || max < least {
+            let cause =
+                format!("{max} is not in {least} to {most}, with which {model} was trained");
+            wrong.push(InvalidSetting::new("max", cause));
+        }
+        wrong
     }
 }
 
@@ -163,7 +279,7 @@ fn read_predictive(settings: &mut Settings<'_>) -> PredictiveSettings {
     let default = PredictiveSettings::default();
     PredictiveSettings {
         headroom: settings.number("headroom", default.headroom, 0.0..=10.0),
-        memory_seconds: settings.seconds("memory", default.memory_seconds),
+        memory_seconds: settings.optional_seconds("memory"),
         service_seconds: settings.positive_seconds("service"),
     }
 }
@@ -183,7 +299,8 @@ mod tests {
 
     #[test]
     fn every_name_is_a_policy_of_that_name() {
-        for name in POLICY_NAMES {
+        let untrained = |name: &&str| !TRAINED_POLICY_NAMES.contains(name);
+        for name in POLICY_NAMES.into_iter().filter(untrained) {
             let needed: &[_] = if name == "static" {
                 &[("parallelism", "4")]
             } else {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::episode::{Episode, Outcome};
 use crate::scenario::Scenario;
+use crate::workload::Stream;
 
 /// What a step is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -88,6 +89,12 @@ impl Environment {
     /// Begins another episode.
     pub fn reset(&mut self, seed: u64) {
         self.episode.reset(seed);
+        self.look_anew();
+    }
+
+    /// Begins an episode with these very tasks; all other chance is that of `seed`.
+    pub fn replay(&mut self, stream: Stream, seed: u64) {
+        self.episode.begin(stream, seed);
         self.look_anew();
     }
 

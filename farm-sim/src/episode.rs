@@ -1,23 +1,26 @@
 //! One run of a scenario, step by step.
 
+mod scaler;
+
 use farm_policy::reward::EpisodeEnd;
 use farm_policy::{Observation, Policy, PolicyError};
 use rand::RngExt;
-use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64Mcg;
 
 use crate::farm::{Contents, Farm, Window};
-use crate::platform::ColdStart;
-use crate::random::{Cause, Sampler, random_for};
+use crate::random::{Cause, normal, random_for};
 use crate::scenario::Scenario;
-use crate::workload::{Deadline, Stream};
+use crate::workload::Stream;
 use crate::{Nanoseconds, nanoseconds, seconds};
+use scaler::Scaler;
 
 /// What a blocking controller keeps of its interval for reading the metrics, in seconds: a scale
 /// call that takes longer lengthens the step.
 const READ_OUT_RESERVE_SECONDS: f64 = 0.2;
 /// Steps after which an episode without a bound ends all the same.
 const MOST_STEPS: u32 = 1_000_000;
+/// No episode lasts longer than 30 years: sums of times stay far from the end of the clock.
+const LONGEST: Nanoseconds = 1_000_000_000_000_000_000;
 
 /// A farm that is scaled, one decision a step.
 ///
@@ -36,36 +39,20 @@ const MOST_STEPS: u32 = 1_000_000;
 #[derive(Debug, Clone)]
 pub struct Episode {
     scenario: Scenario,
-    platform: PlatformSamplers,
+    scaler: Scaler,
     farm: Farm,
     seed: u64,
-    start_up: Pcg64Mcg,
     noise: Pcg64Mcg,
     start_up_factor: f64,
     deadline_seconds: Option<f64>,
     cold_start_seconds: f64,
     now: Nanoseconds,
     asked: u32,
-    /// Workers that were removed and not replaced: the next ones start warm.
-    given_back: u32,
-    /// When each replica takes tasks; used if replicas have more than one slot.
-    replicas: Vec<Nanoseconds>,
     window: Window,
     observation: Observation,
     end: Option<EpisodeEnd>,
     account: Account,
     trace: Option<Vec<TracePoint>>,
-}
-
-#[derive(Debug, Clone)]
-struct PlatformSamplers {
-    scale_up_call: Sampler,
-    scale_down_call: Sampler,
-    cold_start: Option<Sampler>,
-    warm_start: Option<Sampler>,
-    drain_notice: Sampler,
-    slot_change: Sampler,
-    read_out: Sampler,
 }
 
 /// Sums over the steps of an episode.
@@ -127,6 +114,14 @@ impl Outcome {
         }
     }
 
+    /// Share of the collected tasks that met their deadline: what the paper reports.
+    pub fn collected_qos_ratio(&self) -> f64 {
+        match self.collected {
+            0 => 1.0,
+            collected => self.met as f64 / collected as f64,
+        }
+    }
+
     /// Decisions that changed nothing.
     pub fn no_ops(&self) -> u32 {
         self.steps - self.scaling_actions
@@ -140,32 +135,16 @@ impl Episode {
     /// What is wrong with the scenario: see [`Scenario::check`].
     pub fn new(scenario: &Scenario, seed: u64) -> Result<Self, String> {
         scenario.check()?;
-        let platform = &scenario.platform;
-        let cold_start = match &platform.cold_start {
-            ColdStart::After(duration) => Some(duration.sampler()),
-            ColdStart::BeforeAnswer(_) => None,
-        };
         let mut episode = Self {
-            platform: PlatformSamplers {
-                scale_up_call: platform.scale_up_call.sampler(),
-                scale_down_call: platform.scale_down_call.sampler(),
-                cold_start,
-                warm_start: platform.warm_start.as_ref().map(|warm| warm.sampler()),
-                drain_notice: platform.drain_notice.sampler(),
-                slot_change: platform.slot_change.sampler(),
-                read_out: platform.read_out.sampler(),
-            },
-            farm: Farm::new(platform),
+            scaler: Scaler::new(&scenario.platform),
+            farm: Farm::new(&scenario.platform),
             seed,
-            start_up: random_for(seed, Cause::StartUp),
             noise: random_for(seed, Cause::Noise),
             start_up_factor: 1.0,
             deadline_seconds: None,
             cold_start_seconds: scenario.cold_start_seconds(),
             now: 0,
             asked: scenario.control.initial_parallelism,
-            given_back: 0,
-            replicas: Vec::new(),
             window: Window::default(),
             observation: Observation::idle(0.0, scenario.control.initial_parallelism),
             end: None,
@@ -195,17 +174,13 @@ impl Episode {
     /// Begins anew with these very tasks.
     pub fn begin(&mut self, stream: Stream, seed: u64) {
         let control = &self.scenario.control;
-        self.deadline_seconds = mean_deadline_seconds(self.scenario.workload.deadline, &stream);
+        self.deadline_seconds = mean_deadline_seconds(&stream);
         self.seed = seed;
-        self.start_up = random_for(seed, Cause::StartUp);
         self.noise = random_for(seed, Cause::Noise);
         self.cold_start_seconds = self.scenario.cold_start_seconds() * self.start_up_factor;
         self.now = 0;
         self.asked = control.initial_parallelism;
-        self.given_back = 0;
-        self.replicas.clear();
-        let slots = self.scenario.platform.slots_max;
-        self.replicas.resize(self.asked.div_ceil(slots) as usize, 0);
+        self.scaler.begin(self.asked, self.start_up_factor, seed);
         self.farm.begin(stream, self.asked, seed);
         self.end = None;
         self.account = Account::default();
@@ -253,33 +228,30 @@ impl Episode {
         }
         let control = &self.scenario.control;
         let target = parallelism.clamp(control.min_parallelism, control.max_parallelism);
+        let interval_seconds = control.interval_seconds;
         let change = target as i32 - self.asked as i32;
-        let began = self.now;
-        let answered_seconds = self.scale(target);
-        let interval_seconds = self.scenario.control.interval_seconds;
-        // Drawn even when unused: all policies meet the same chances.
-        let read_out_seconds = self.platform.read_out.seconds(&mut self.start_up);
+        let before = std::mem::replace(&mut self.asked, target);
+        let waits = self.scaler.order(before, target, &mut self.farm);
         let length_seconds = match self.scenario.platform.blocking {
             true => {
                 let reserve = READ_OUT_RESERVE_SECONDS.min(interval_seconds / 2.0);
-                (interval_seconds - reserve).max(answered_seconds) + read_out_seconds
+                (interval_seconds - reserve).max(waits.call) + waits.read_out
             }
             false => interval_seconds,
         };
-        self.advance(began + nanoseconds(length_seconds), change);
+        self.advance(self.now + nanoseconds(length_seconds), change);
     }
 
-    /// Like [`step`](Self::step), but the step ends `length_seconds` after it began: to replay runs
-    /// of which the length of each step is known.
+    /// Like [`step`](Self::step), but without the scenario's bounds, and the step ends
+    /// `length_seconds` after it began: to replay runs of which the length of each step is known.
     pub fn step_for(&mut self, parallelism: u32, length_seconds: f64) {
         if self.end.is_some() {
             return;
         }
-        let began = self.now;
         let change = parallelism as i32 - self.asked as i32;
-        self.scale(parallelism);
-        self.platform.read_out.seconds(&mut self.start_up);
-        self.advance(began + nanoseconds(length_seconds), change);
+        let before = std::mem::replace(&mut self.asked, parallelism);
+        self.scaler.order(before, parallelism, &mut self.farm);
+        self.advance(self.now + nanoseconds(length_seconds), change);
     }
 
     /// Runs to the end with a policy that decides alone.
@@ -313,95 +285,17 @@ impl Episode {
         }
     }
 
-    /// Orders the change; returns how long the call takes.
-    fn scale(&mut self, target: u32) -> f64 {
-        let random = &mut self.start_up;
-        let up_seconds = self.platform.scale_up_call.seconds(random) * self.start_up_factor;
-        let down_seconds = self.platform.scale_down_call.seconds(random);
-        let warm = self.platform.warm_start.as_ref();
-        let warm_seconds = warm.map(|warm| warm.seconds(random) * self.start_up_factor);
-        let notice_seconds = self.platform.drain_notice.seconds(random);
-        let before = std::mem::replace(&mut self.asked, target);
-        match target.cmp(&before) {
-            std::cmp::Ordering::Greater => {
-                self.add(before, target - before, up_seconds, warm_seconds);
-                up_seconds
-            }
-            std::cmp::Ordering::Less => {
-                self.remove(before - target, notice_seconds);
-                down_seconds
-            }
-            std::cmp::Ordering::Equal => 0.0,
-        }
-    }
-
-    fn add(&mut self, before: u32, more: u32, call_seconds: f64, warm_seconds: Option<f64>) {
-        let at_once = self.fill_slots(before, more);
-        let warm = match warm_seconds {
-            Some(seconds) => {
-                let warm = self.given_back.min(more - at_once);
-                self.farm.join(warm, self.now + nanoseconds(seconds));
-                warm
-            }
-            None => 0,
-        };
-        self.given_back = self.given_back.saturating_sub(more);
-        let slots = self.scenario.platform.slots_max;
-        let mut cold = more - at_once - warm;
-        while cold > 0 {
-            let start_seconds = match (
-                &self.platform.cold_start,
-                &self.scenario.platform.cold_start,
-            ) {
-                (Some(cold_start), _) => {
-                    cold_start.seconds(&mut self.start_up) * self.start_up_factor
-                }
-                (None, ColdStart::BeforeAnswer(early)) => (call_seconds - early).max(0.0),
-                (None, ColdStart::After(_)) => 0.0,
-            };
-            let ready = self.now + nanoseconds(start_seconds);
-            let of_replica = cold.min(slots);
-            self.farm.join(of_replica, ready);
-            if slots > 1 {
-                self.replicas.push(ready);
-            }
-            cold -= of_replica;
-        }
-    }
-
-    /// Workers that running replicas can give by more slots alone.
-    fn fill_slots(&mut self, before: u32, more: u32) -> u32 {
-        let slots = self.scenario.platform.slots_max;
-        if slots == 1 {
-            return 0;
-        }
-        let now = self.now;
-        let ready = self.replicas.iter().filter(|at| **at <= now).count() as u32;
-        let at_once = (ready * slots).saturating_sub(before).min(more);
-        let change_seconds = self.platform.slot_change.seconds(&mut self.start_up);
-        self.farm.join(at_once, now + nanoseconds(change_seconds));
-        at_once
-    }
-
-    fn remove(&mut self, fewer: u32, notice_seconds: f64) {
-        self.given_back += fewer;
-        self.farm.advance(self.now + nanoseconds(notice_seconds));
-        self.farm.leave(fewer);
-        let slots = self.scenario.platform.slots_max;
-        self.replicas.truncate(self.asked.div_ceil(slots) as usize);
-    }
-
     fn advance(&mut self, until: Nanoseconds, change: i32) {
         let began = self.now;
-        self.now = until.max(self.farm.now());
-        self.farm.advance(self.now);
+        let submitted_before = self.farm.totals().submitted;
+        self.now = until;
+        self.farm.advance(until);
         let account = &mut self.account;
         account.steps += 1;
         account.scaling_actions += u32::from(change != 0);
         account.parallelism_sum += u64::from(self.asked);
         account.parallelism_max = account.parallelism_max.max(self.asked);
         account.worker_seconds += f64::from(self.asked) * seconds(self.now - began);
-        let submitted_before = self.observation.submitted_tasks;
         self.observe(began, submitted_before, change);
         self.finish();
         if let Some(trace) = &mut self.trace {
@@ -418,14 +312,15 @@ impl Episode {
     fn finish(&mut self) {
         let control = &self.scenario.control;
         let tasks = self.farm.stream().tasks.len() as u64;
-        if self.farm.totals().collected == tasks {
-            self.end = Some(EpisodeEnd::AllCollected);
-        } else if self.account.steps >= control.max_steps.unwrap_or(MOST_STEPS) {
-            let unfinished_tasks = tasks - self.farm.totals().collected;
+        let unfinished_tasks = tasks - self.farm.totals().collected;
+        let most_steps = control.max_steps.unwrap_or(MOST_STEPS).min(MOST_STEPS);
+        if self.account.steps >= most_steps || self.now >= LONGEST {
             self.end = Some(EpisodeEnd::OutOfSteps { unfinished_tasks });
             let until = self.now + nanoseconds(control.drain_seconds);
             self.farm.advance(until);
             self.farm.collect(0, until, &mut Window::default());
+        } else if unfinished_tasks == 0 {
+            self.end = Some(EpisodeEnd::AllCollected);
         }
     }
 
@@ -448,6 +343,12 @@ impl Episode {
         let window = &self.window;
         let service = window.service_seconds_mean();
         let service = service.map(|mean| noisy(mean, ratio, &mut self.noise));
+        // A farm that began long ago: how many tasks there were says nothing about those to come.
+        let forgotten = if control.hide_script {
+            totals.collected
+        } else {
+            0
+        };
         let Contents {
             backlog,
             in_flight,
@@ -461,15 +362,11 @@ impl Episode {
             backlog_tasks: backlog,
             in_flight_tasks: in_flight,
             result_queue: results,
-            collected_tasks: if control.hide_script {
-                0
-            } else {
-                totals.collected
-            },
-            submitted_tasks: totals.submitted,
+            collected_tasks: totals.collected - forgotten,
+            submitted_tasks: totals.submitted - forgotten,
             parallelism: self.asked,
             available_parallelism: workers.min(self.asked),
-            slots: 1,
+            slots: self.scaler.slots(self.asked),
             arrival_rate_per_second: rate,
             service_seconds_mean: service,
             service_seconds_variance: window.service_seconds_variance(),
@@ -481,6 +378,7 @@ impl Episode {
             deadline_seconds: self.deadline_seconds,
             cold_start_seconds: self.cold_start_seconds,
             last_change: change,
+            ordered_parallelism: None,
         };
     }
 
@@ -498,18 +396,15 @@ fn noisy(value: f64, ratio: f64, random: &mut Pcg64Mcg) -> f64 {
     if ratio == 0.0 {
         return value;
     }
-    let error: f64 = StandardNormal.sample(random);
-    (value * (1.0 + ratio * error)).max(0.0)
+    (value * (1.0 + ratio * normal(random))).max(0.0)
 }
 
 /// The deadline a policy is told: the mean, where each task has its own.
-fn mean_deadline_seconds(deadline: Deadline, stream: &Stream) -> Option<f64> {
-    match deadline {
-        Deadline::Never => None,
-        Deadline::Seconds(seconds) => Some(seconds),
-        Deadline::ServiceTimes { .. } => {
-            let sum: f64 = stream.tasks.iter().map(|task| seconds(task.deadline)).sum();
-            (!stream.tasks.is_empty()).then(|| sum / stream.tasks.len() as f64)
-        }
-    }
+fn mean_deadline_seconds(stream: &Stream) -> Option<f64> {
+    let mut deadlines = stream.tasks.iter().map(|task| task.deadline);
+    let sum = deadlines.try_fold(0_u128, |sum, deadline| {
+        (deadline != Nanoseconds::MAX).then(|| sum + u128::from(deadline))
+    })?;
+    let mean = sum.checked_div(stream.tasks.len() as u128)?;
+    Some(seconds(mean as Nanoseconds))
 }

@@ -3,7 +3,8 @@
 //! Tasks are handed out first in first out. Because the next task always goes to the worker that
 //! looks for one first, a task is handed out at its turn in one go: its start, its end and the time
 //! its result is collected are known then. Nothing is handed out beyond the time up to which the
-//! farm was advanced, so that workers can come and go in between.
+//! farm was advanced, so that workers can come and go in between. A task whose worker failed is
+//! handed out again ahead of those that still wait, as JetStream does.
 
 mod window;
 mod workers;
@@ -11,14 +12,13 @@ mod workers;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use rand_distr::{Distribution, Exp1};
 use rand_pcg::Pcg64Mcg;
 
 pub use window::Window;
 use workers::Workers;
 
 use crate::platform::Platform;
-use crate::random::{Cause, Sampler, random_for};
+use crate::random::{Cause, Sampler, exponential, random_for};
 use crate::workload::Stream;
 use crate::{Nanoseconds, nanoseconds};
 
@@ -41,7 +41,7 @@ pub struct Totals {
     pub collected: u64,
     /// Tasks collected within their deadline.
     pub met: u64,
-    /// Workers that failed.
+    /// Tasks whose worker failed, or is about to before it has finished the task it has now.
     pub failures: u64,
 }
 
@@ -52,9 +52,10 @@ pub struct Contents {
     pub backlog: u64,
     /// Tasks that are computed, or were when their worker failed and are not handed out again yet.
     pub in_flight: u64,
-    /// Results that were not collected yet.
+    /// Results that were not counted as collected yet.
     pub results: u64,
-    /// Workers that take tasks or compute one.
+    /// Workers that take tasks, or will once they have finished theirs. Those that start, that
+    /// failed or that are leaving are not among them.
     pub workers: u32,
 }
 
@@ -83,6 +84,8 @@ pub struct Farm {
     /// Tasks of failed workers and when they are handed out again.
     again: BinaryHeap<Reverse<(Nanoseconds, usize)>>,
     workers: Workers,
+    /// How many workers are to leave, and when.
+    leaving: Vec<(Nanoseconds, u32)>,
     computed: Vec<Computed>,
     totals: Totals,
     collection: Sampler,
@@ -114,6 +117,7 @@ impl Farm {
             next: 0,
             again: BinaryHeap::new(),
             workers: Workers::new(nanoseconds(platform.poll_seconds)),
+            leaving: Vec::new(),
             computed: Vec::new(),
             totals: Totals::default(),
             collection: platform.collection.sampler(),
@@ -135,11 +139,13 @@ impl Farm {
         if let Some(failing) = &mut self.failures {
             failing.random = random_for(seed, Cause::Failures);
         }
+        self.leaving.clear();
         self.workers.clear();
         // Their polls are spread evenly: nobody starts twelve workers in the same nanosecond.
         let poll = self.workers.poll();
         for worker in 0..u64::from(workers) {
-            self.workers.join(poll * worker / u64::from(workers.max(1)));
+            self.workers
+                .join(0, poll * worker / u64::from(workers.max(1)));
         }
     }
 
@@ -161,66 +167,83 @@ impl Farm {
     /// Adds workers that take their first task at `at`, or now if that is past.
     pub fn join(&mut self, workers: u32, at: Nanoseconds) {
         for _ in 0..workers {
-            self.workers.join(at.max(self.now));
+            self.workers.join(self.now, at.max(self.now));
         }
     }
 
-    /// Lets `workers` leave: those that did not start yet first, then those that are the first to
-    /// look for another task.
+    /// Lets `workers` leave: those that are not there yet first, the last to come before the others,
+    /// then those that are the first to look for another task. Who computes finishes the task.
     pub fn leave(&mut self, workers: u32) {
         for _ in 0..workers {
             self.workers.leave(self.now);
         }
     }
 
-    /// Hands out tasks up to and including the time `until`.
-    pub fn advance(&mut self, until: Nanoseconds) {
-        while let Some((ready, task, is_again)) = self.head() {
-            if ready > until {
-                break;
-            }
-            let Some(start) = self.workers.take(ready, until) else {
-                break;
-            };
-            if is_again {
-                self.again.pop();
-            } else {
-                self.next += 1;
-            }
-            self.compute(task, start);
+    /// The same once it is `at`.
+    pub fn leave_at(&mut self, workers: u32, at: Nanoseconds) {
+        if at > self.now {
+            self.leaving.push((at, workers));
+        } else {
+            self.leave(workers);
         }
-        self.now = self.now.max(until);
-        let arrived = self.stream.tasks[self.submitted..]
-            .iter()
-            .take_while(|task| task.arrival <= until)
-            .count();
-        self.submitted += arrived;
-        self.totals.submitted += arrived as u64;
     }
 
-    /// The task that is handed out next, the time it can be, and whether it was handed out before.
-    fn head(&self) -> Option<(Nanoseconds, usize, bool)> {
-        let fresh = self.stream.tasks.get(self.next);
-        let fresh = fresh.map(|task| (task.arrival, self.next, false));
-        let again = self.again.peek();
-        let again = again.map(|Reverse((ready, task))| (*ready, *task, true));
-        match (fresh, again) {
-            (Some(fresh), Some(again)) => Some(if again.0 <= fresh.0 { again } else { fresh }),
-            (fresh, again) => fresh.or(again),
+    /// Hands out tasks up to and including the time `until`, and lets workers leave on the way.
+    pub fn advance(&mut self, until: Nanoseconds) {
+        while let Some((at, workers)) = self.next_leaving(until) {
+            self.hand_out(at);
+            self.now = at;
+            self.leave(workers);
+        }
+        self.hand_out(until);
+        self.now = self.now.max(until);
+        let waiting = &self.stream.tasks[self.submitted..];
+        let arrived = waiting.iter().take_while(|task| task.arrival <= until);
+        self.submitted += arrived.count();
+        self.totals.submitted = self.submitted as u64;
+    }
+
+    fn next_leaving(&mut self, until: Nanoseconds) -> Option<(Nanoseconds, u32)> {
+        let times = self.leaving.iter().enumerate();
+        let (index, (at, _)) = times.min_by_key(|(_, (at, _))| *at)?;
+        (*at <= until).then(|| self.leaving.remove(index))
+    }
+
+    fn hand_out(&mut self, until: Nanoseconds) {
+        loop {
+            let fresh = self.stream.tasks.get(self.next);
+            let fresh = fresh.map_or(Nanoseconds::MAX, |task| task.arrival);
+            let again = self.again.peek();
+            let again = again.map_or(Nanoseconds::MAX, |Reverse((ready, _))| *ready);
+            let ready = fresh.min(again);
+            if ready > until {
+                return;
+            }
+            let Some(start) = self.workers.take(ready, until) else {
+                return;
+            };
+            let lost = if again <= start {
+                self.again.pop()
+            } else {
+                None
+            };
+            let task = lost.map_or(self.next, |Reverse((_, task))| task);
+            self.next += usize::from(lost.is_none());
+            self.compute(task, start);
         }
     }
 
     fn compute(&mut self, index: usize, start: Nanoseconds) {
         let task = self.stream.tasks[index];
         if let Some(failing) = &mut self.failures {
-            let alive: f64 = Exp1.sample(&mut failing.random);
-            let alive = (alive * failing.mean_time_between) as Nanoseconds;
+            let alive = exponential(&mut failing.random) * failing.mean_time_between;
+            let alive = alive as Nanoseconds;
             if alive < task.service {
                 let failed = start + alive;
                 self.totals.failures += 1;
                 self.again
                     .push(Reverse((failed + failing.redelivery, index)));
-                self.workers.join(failed + failing.restart);
+                self.workers.join(failed, failed + failing.restart);
                 return;
             }
         }
@@ -281,7 +304,7 @@ impl Farm {
         self.totals
     }
 
-    /// When the last task so far ends, and when its result is there.
+    /// Whether every task was computed, and its result counted.
     pub fn is_drained(&self) -> bool {
         self.next == self.stream.tasks.len() && self.again.is_empty() && self.computed.is_empty()
     }

@@ -7,7 +7,8 @@
 //! * [`farm`]: the queue and its workers, event by event;
 //! * [`scenario`]: workload, platform and control loop together, with names;
 //! * [`episode`]: one run of a scenario, step by step;
-//! * [`environment`]: the same as learners see it.
+//! * [`environment`]: the same as learners see it;
+//! * [`evaluation`]: policies against each other, over many seeds.
 //!
 //! A run is a function of its scenario and its seed: times are whole nanoseconds, every cause of
 //! chance (arrivals, service, start-up, ...) draws from its own stream, and nothing depends on
@@ -15,6 +16,7 @@
 
 pub mod environment;
 pub mod episode;
+pub mod evaluation;
 pub mod farm;
 pub mod platform;
 pub mod random;
@@ -26,8 +28,8 @@ pub type Nanoseconds = u64;
 
 /// Whole nanoseconds of a time in seconds; negative times become 0.
 pub fn nanoseconds(seconds: f64) -> Nanoseconds {
-    // `as` saturates, and rounding makes 0.1 s ten times as long as 0.01 s.
-    (seconds * 1e9).round() as Nanoseconds
+    // `as` saturates and cuts off: with the half it rounds, several times as fast as `round`.
+    (seconds * 1e9 + 0.5) as Nanoseconds
 }
 
 /// A time in seconds.

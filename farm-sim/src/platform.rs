@@ -14,7 +14,7 @@ use crate::random::Duration;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Platform {
-    /// How long a call that adds workers takes to answer.
+    /// How long a call that adds workers takes to answer, however many it adds.
     pub scale_up_call: Duration,
     /// How long a call that removes workers takes to answer.
     pub scale_down_call: Duration,
@@ -22,25 +22,30 @@ pub struct Platform {
     pub blocking: bool,
     /// From the decision until an added worker takes tasks.
     pub cold_start: ColdStart,
-    /// The same for a worker in place of one that was removed before; `None`: no difference.
+    /// The same for a replica in a place that is left of one removed earlier; `None`: no
+    /// difference. Such places are not used up, since the platform makes new ones with every
+    /// replica it adds: once *n* were removed, each call adds up to *n* at this speed.
     pub warm_start: Option<Duration>,
-    /// From the decision until workers learn that one of them is to leave. It leaves once it has
-    /// finished its task.
+    /// From the decision until workers learn that one of them is to leave. One that is not there
+    /// yet leaves first; else the first that looks for another task.
     pub drain_notice: Duration,
     /// How often an idle worker looks for a task, in seconds; 0: tasks are handed out at once.
     pub poll_seconds: f64,
     /// From the end of a task until its result is collected.
     pub collection: Duration,
-    /// Most slots of a replica. Slots change within [`slot_change`](Self::slot_change), replicas
-    /// take a cold start.
+    /// Most slots of a replica: tasks it computes at once. As few replicas as possible are run;
+    /// more slots of a running one are there after [`slot_change`](Self::slot_change), a new
+    /// replica after its start.
     pub slots_max: u32,
     /// From the decision until the running replicas have other slots.
     pub slot_change: Duration,
     /// Time to read the metrics, by which a blocking controller's step is longer.
     pub read_out: Duration,
-    /// How old the newest completion is that a window can show, in seconds.
+    /// How old the newest completion is that a window can show, in seconds. What was collected
+    /// since then counts as a result that waits.
     pub telemetry_delay_seconds: f64,
-    /// Standard deviation of measured rates and times, relative to their values.
+    /// Standard deviation of the measured arrival rate and mean service time, relative to their
+    /// values.
     pub telemetry_noise_ratio: f64,
     /// Workers that fail while they compute, if any do.
     pub failures: Option<Failures>,
@@ -168,16 +173,22 @@ impl Platform {
         let mut times = vec![
             ("poll_seconds", self.poll_seconds),
             ("telemetry_delay_seconds", self.telemetry_delay_seconds),
-            ("telemetry_noise_ratio", self.telemetry_noise_ratio),
         ];
+        if !(0.0..=10.0).contains(&self.telemetry_noise_ratio) {
+            return Err(format!(
+                "telemetry_noise_ratio: {} is not from 0 to 10",
+                self.telemetry_noise_ratio
+            ));
+        }
         if let ColdStart::BeforeAnswer(seconds) = self.cold_start {
             times.push(("cold_start.before_answer", seconds));
         }
         if let Some(failures) = &self.failures {
             let between = failures.mean_time_between_seconds;
-            if between.is_nan() || between <= 0.0 {
+            // Tasks that hardly ever end before their worker fails would be run for ever.
+            if between.is_nan() || between < 1.0 {
                 return Err(format!(
-                    "failures.mean_time_between_seconds: {between} is not above 0"
+                    "failures.mean_time_between_seconds: {between} is not at least 1"
                 ));
             }
             times.push(("failures.redelivery_seconds", failures.redelivery_seconds));

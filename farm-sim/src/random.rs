@@ -1,9 +1,16 @@
 //! Chance, one stream per cause.
 
+mod draws;
+
 use rand::{RngExt, SeedableRng};
-use rand_distr::{Distribution as _, Gamma};
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
+
+pub use draws::Gamma;
+pub(crate) use draws::{exponential, normal, poisson};
+
+/// No duration is longer, whatever is drawn.
+const LONGEST_SECONDS: f64 = 86_400.0;
 
 /// What a stream of random numbers is for: changing one cause leaves the draws of the others alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +31,8 @@ pub enum Cause {
     Scenario = 7,
     /// Choices of a learner.
     Exploration = 8,
+    /// How long each added worker takes to start, where that does not depend on the scale call.
+    ColdStart = 9,
 }
 
 /// Random numbers of `seed` for one cause.
@@ -65,7 +74,6 @@ impl Duration {
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), String> {
-        const LONGEST_SECONDS: f64 = 86_400.0;
         let fits = |seconds: f64| (0.0..=LONGEST_SECONDS).contains(&seconds);
         let sound = match self {
             Self::Constant(seconds) => fits(*seconds),
@@ -92,11 +100,8 @@ impl Duration {
             Self::Constant(seconds) => Sampler::Constant(*seconds),
             Self::Uniform { low, high } => Sampler::Uniform(*low, *high - *low),
             Self::Gamma { mean, shape, clip } => {
-                let clip = clip.unwrap_or((0.0, f64::MAX));
-                match Gamma::new(*shape, mean / shape) {
-                    Ok(gamma) => Sampler::Gamma(gamma, clip),
-                    Err(_) => Sampler::Constant(*mean),
-                }
+                let clip = clip.unwrap_or((0.0, LONGEST_SECONDS));
+                Sampler::Gamma(Gamma::new(*mean, *shape), clip)
             }
             Self::Empirical(values) => Sampler::Empirical(values.clone()),
         }
@@ -131,7 +136,7 @@ pub enum Sampler {
     /// From the first, as far as the second.
     Uniform(f64, f64),
     /// Gamma, clipped.
-    Gamma(Gamma<f64>, (f64, f64)),
+    Gamma(Gamma, (f64, f64)),
     /// One of these.
     Empirical(Vec<f64>),
 }
@@ -142,7 +147,8 @@ impl Sampler {
         match self {
             Self::Constant(seconds) => *seconds,
             Self::Uniform(low, width) => low + width * random.random::<f64>(),
-            Self::Gamma(gamma, (low, high)) => gamma.sample(random).clamp(*low, *high),
+            // Unlike `clamp` this cannot panic.
+            Self::Gamma(gamma, (low, high)) => gamma.sample(random).max(*low).min(*high),
             Self::Empirical(values) => {
                 let index = random.random_range(0..values.len().max(1));
                 values.get(index).copied().unwrap_or(0.0)

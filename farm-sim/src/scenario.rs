@@ -29,9 +29,9 @@ pub struct Scenario {
 pub struct Control {
     /// Control interval in seconds.
     pub interval_seconds: f64,
-    /// Most decisions of an episode; `None`: until everything was collected.
+    /// Most decisions of an episode; `None`: until everything was collected, or for a million.
     pub max_steps: Option<u32>,
-    /// How long tasks may still be collected after the last step, in seconds.
+    /// How long tasks may still be collected after the last step, in seconds; no step, and no cost.
     pub drain_seconds: f64,
     /// Workers at the beginning.
     pub initial_parallelism: u32,
@@ -41,7 +41,7 @@ pub struct Control {
     pub max_parallelism: u32,
     /// Share of tasks that are to meet their deadline.
     pub target_qos_ratio: f64,
-    /// Whether observations tell neither phases to come nor tasks so far.
+    /// Whether observations tell neither phases to come nor how many tasks there were so far.
     pub hide_script: bool,
 }
 
@@ -60,6 +60,38 @@ impl Default for Control {
     }
 }
 
+impl Control {
+    fn check(&self) -> Result<(), String> {
+        for (name, number, low, high) in [
+            ("interval_seconds", self.interval_seconds, 0.001, 86_400.0),
+            ("drain_seconds", self.drain_seconds, 0.0, 86_400.0),
+            ("target_qos_ratio", self.target_qos_ratio, 0.0, 1.0),
+        ] {
+            if !(low..=high).contains(&number) {
+                return Err(format!("{name}: {number} is not from {low} to {high}"));
+            }
+        }
+        if self.max_steps == Some(0) {
+            return Err("max_steps: 0 steps decide nothing: use at least 1".to_owned());
+        }
+        let (min, initial, max) = (
+            self.min_parallelism,
+            self.initial_parallelism,
+            self.max_parallelism,
+        );
+        match min <= initial && initial <= max && (1..=MOST_WORKERS).contains(&max) {
+            true => Ok(()),
+            false => Err(format!(
+                "min_parallelism {min} <= initial_parallelism {initial} <= max_parallelism {max} \
+                 <= {MOST_WORKERS} does not hold"
+            )),
+        }
+    }
+}
+
+/// Most workers of a farm: each step takes time in proportion to them.
+const MOST_WORKERS: u32 = 10_000;
+
 /// Ranges of factors, drawn evenly for each episode: 1 to 1 changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -70,6 +102,23 @@ pub struct Randomisation {
     pub service: (f64, f64),
     /// Of cold starts and of scale calls.
     pub start_up: (f64, f64),
+}
+
+impl Randomisation {
+    fn check(&self) -> Result<(), String> {
+        for (name, (low, high)) in [
+            ("rate", self.rate),
+            ("service", self.service),
+            ("start_up", self.start_up),
+        ] {
+            if !(0.01 <= low && low <= high && high <= 100.0) {
+                return Err(format!(
+                    "{name}: {low} to {high} is no range within 0.01 to 100"
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Default for Randomisation {
@@ -254,36 +303,16 @@ impl Scenario {
         self.platform
             .check()
             .map_err(|cause| format!("platform.{cause}"))?;
-        let control = &self.control;
-        let interval = control.interval_seconds;
-        if !(0.001..=86_400.0).contains(&interval) {
-            return Err(format!(
-                "control.interval_seconds: {interval} is not from 0.001 to 86400"
-            ));
-        }
-        let (min, initial, max) = (
-            control.min_parallelism,
-            control.initial_parallelism,
-            control.max_parallelism,
-        );
-        if !(min <= initial && initial <= max && (1..=100_000).contains(&max)) {
-            return Err(format!(
-                "control: min {min} <= initial {initial} <= max {max} <= 100000 does not hold"
-            ));
-        }
-        let ranges = &self.randomisation;
-        for (name, (low, high)) in [
-            ("rate", ranges.rate),
-            ("service", ranges.service),
-            ("start_up", ranges.start_up),
-        ] {
-            if !(low > 0.0 && low <= high && high <= 1000.0) {
-                return Err(format!(
-                    "randomisation.{name}: {low} to {high} is no range above 0"
-                ));
-            }
-        }
-        Ok(())
+        self.control
+            .check()
+            .map_err(|cause| format!("control.{cause}"))?;
+        self.randomisation
+            .check()
+            .map_err(|cause| format!("randomisation.{cause}"))?;
+        self.workload
+            .arrivals
+            .check_tasks(self.randomisation.rate.1)
+            .map_err(|cause| format!("randomisation.rate: {cause}"))
     }
 
     /// Phases of the script, if there is one.

@@ -4,16 +4,8 @@ use std::ops::Range;
 
 use farm_policy::learned::Contract;
 use farm_sim::environment::{Environment, Reward};
+pub use farm_sim::evaluation::{EVALUATION_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS};
 use farm_sim::scenario::Scenario;
-
-/// Seeds for training, for choosing among candidates, and for the final account. They never meet.
-///
-/// Seeds below a million are for anything else: the published runs, tests, users.
-pub const TRAINING_SEEDS: Range<u64> = 1_000_000..1_000_000_000;
-/// Seeds on which checkpoints and settings are compared.
-pub const VALIDATION_SEEDS: Range<u64> = 1_000_000_000..1_000_001_000;
-/// Seeds on which results are reported; nothing is ever chosen by them.
-pub const EVALUATION_SEEDS: Range<u64> = 2_000_000_000..2_000_001_000;
 
 /// What a policy is trained for.
 #[derive(Debug, Clone, PartialEq)]

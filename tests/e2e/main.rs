@@ -15,6 +15,7 @@ mod no_hoarding;
 mod platform_contract;
 mod raw_nats;
 mod scaling;
+mod simulated_workloads;
 mod slots;
 mod start_up;
 mod telemetry;

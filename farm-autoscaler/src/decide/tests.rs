@@ -1,10 +1,12 @@
 //! Drives the deciding part through everything that can go wrong, with every policy.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use farm_core::FarmName;
-use farm_policy::{Limits, POLICY_NAMES, PolicySpec};
+use farm_policy::learned::{ActionSpace, Contract, Models, Sense, Table};
+use farm_policy::{Limits, POLICY_NAMES, PolicySpec, TRAINED_POLICY_NAMES};
 use proptest::prelude::*;
 
 use super::*;
@@ -17,16 +19,43 @@ fn settings(policy: &str, limits: Limits, slots_max: Option<u32>) -> Settings {
     if policy == "static" {
         parameters.insert("parallelism".to_owned(), "6".to_owned());
     }
+    if policy == "sarsa" {
+        parameters.insert("model".to_owned(), "erratic".to_owned());
+    }
     Settings {
         farm: FarmName::new("f").unwrap(),
         function: "f".to_owned(),
-        policy: PolicySpec::parse(policy, &parameters).unwrap(),
+        policy: PolicySpec::parse_with(policy, &parameters, &Shelf).unwrap(),
         limits,
         slots_max,
         replicas_max: None,
         deadline_seconds: Some(2.0),
         target_qos_ratio: 0.95,
         interval: Duration::from_secs(2),
+    }
+}
+
+/// All of them, but of the trained ones just the table: a network differs in how it computes only.
+fn policies() -> Vec<&'static str> {
+    let is_made_here = |name: &&str| *name == "sarsa" || !TRAINED_POLICY_NAMES.contains(name);
+    POLICY_NAMES.into_iter().filter(is_made_here).collect()
+}
+
+/// Holds a trained policy that jumps about.
+struct Shelf;
+
+impl Models for Shelf {
+    fn read(&self, _: &str) -> Result<Cow<'_, [u8]>, String> {
+        let contract = Contract {
+            features: Contract::features(&[Sense::TaskQueue, Sense::Workers], 32),
+            interval_seconds: 2.0,
+            ..Contract::paper(ActionSpace::every_level(1, 32))
+        };
+        let mut table = Table::new(contract, vec![vec![1.0, 8.0, 40.0], vec![2.0, 5.0, 16.0]]);
+        for state in 0..table.states() {
+            table.values_mut(state)[(state * 13 % 32) as usize] = 1.0;
+        }
+        Ok(table.to_json().into_bytes().into())
     }
 }
 
@@ -76,9 +105,9 @@ fn patient() -> Limits {
 fn the_first_look_changes_nothing() {
     let mut decider = Decider::new(&settings("static", Limits::default(), None));
     let sight = sight(queue(500, 1, 501), 1);
-    let first = decider.decide(1.0, &sight, BOUNDS);
+    let first = decider.decide(1.0, &sight, BOUNDS, None);
     assert!(first.ruling.held && first.plan.is_none());
-    let second = decider.decide(2.0, &sight, BOUNDS);
+    let second = decider.decide(2.0, &sight, BOUNDS, None);
     assert_eq!(second.plan.unwrap().allocation.replicas, 6);
 }
 
@@ -87,25 +116,25 @@ fn a_long_time_without_a_look_is_no_interval() {
     let mut decider = Decider::new(&settings("queue", Limits::default(), None));
     let busy = sight(queue(50, 1, 60), 1);
     for second in [2.0, 4.0, 6.0] {
-        decider.decide(second, &busy, BOUNDS);
+        decider.decide(second, &busy, BOUNDS, None);
     }
-    let jump = decider.decide(606.0, &busy, BOUNDS);
+    let jump = decider.decide(606.0, &busy, BOUNDS, None);
     assert!(jump.ruling.held && jump.plan.is_none());
     let reasons = jump.ruling.reasons.join("; ");
     assert!(reasons.contains("not looked at for 600 s"), "{reasons}");
-    assert!(decider.decide(608.0, &busy, BOUNDS).plan.is_some());
+    assert!(decider.decide(608.0, &busy, BOUNDS, None).plan.is_some());
 }
 
 #[test]
 fn refused_reports_are_no_silence() {
     let mut decider = Decider::new(&settings("queue", Limits::default(), None));
     let mut sight = sight(queue(50, 1, 60), 1);
-    decider.decide(2.0, &sight, BOUNDS);
+    decider.decide(2.0, &sight, BOUNDS, None);
     sight.census = Census {
         refused: Some((3, Refused::FromTheFuture)),
         ..Census::default()
     };
-    let held = decider.decide(4.0, &sight, BOUNDS);
+    let held = decider.decide(4.0, &sight, BOUNDS, None);
     assert!(held.plan.is_none());
     let last = held.ruling.reasons.last().unwrap();
     assert_eq!(
@@ -118,9 +147,9 @@ fn refused_reports_are_no_silence() {
 fn a_request_that_got_lost_is_repeated_during_the_cooldown() {
     let mut decider = Decider::new(&settings("static", patient(), None));
     let sight = sight(queue(9, 1, 10), 1);
-    decider.decide(1.0, &sight, BOUNDS);
+    decider.decide(1.0, &sight, BOUNDS, None);
     for second in 2..9 {
-        let decision = decider.decide(f64::from(second), &sight, BOUNDS);
+        let decision = decider.decide(f64::from(second), &sight, BOUNDS, None);
         assert_eq!(decision.plan.unwrap().allocation.replicas, 6, "{second}");
     }
 }
@@ -136,17 +165,17 @@ fn a_function_that_somebody_woke_is_not_put_to_sleep_at_once() {
     let mut decider = Decider::new(&settings("queue", limits, None));
     let asleep = sight(queue(0, 0, 10), 0);
     for second in 1..20 {
-        decider.decide(f64::from(second), &asleep, BOUNDS);
+        decider.decide(f64::from(second), &asleep, BOUNDS, None);
     }
     // A request through the gateway woke it: its first task may take a moment.
     let awake = sight(queue(0, 0, 10), 1);
     for second in 20..24 {
-        let decision = decider.decide(f64::from(second), &awake, BOUNDS);
+        let decision = decider.decide(f64::from(second), &awake, BOUNDS, None);
         let replicas = decision.plan.map_or(1, |plan| plan.allocation.replicas);
         assert_eq!(replicas, 1, "{second}: {:?}", decision.ruling);
     }
     let slept_again = (24..40)
-        .filter_map(|second| decider.decide(f64::from(second), &awake, BOUNDS).plan)
+        .filter_map(|second| decider.decide(f64::from(second), &awake, BOUNDS, None).plan)
         .any(|plan| plan.allocation.replicas == 0);
     assert!(slept_again);
 }
@@ -163,8 +192,8 @@ fn the_next_decision_starts_from_what_the_platform_can_give() {
     };
     let mut decider = Decider::new(&settings("queue", limits, Some(2)));
     let sight = sight(queue(100, 0, 100), 5);
-    decider.decide(1.0, &sight, five);
-    let decision = decider.decide(2.0, &sight, five);
+    decider.decide(1.0, &sight, five, None);
+    let decision = decider.decide(2.0, &sight, five, None);
     assert_eq!(decision.ruling.target, 32);
     assert_eq!(decider.asked, Some((10, 5)));
     let last = decision.ruling.reasons.last().unwrap();
@@ -274,7 +303,7 @@ proptest! {
     /// Whatever fails: it holds when it is blind, and stays within its limits when it is not.
     #[test]
     fn a_farm_in_trouble_is_never_harmed(
-        policy in proptest::sample::select(POLICY_NAMES.to_vec()),
+        policy in proptest::sample::select(policies()),
         turns in turns(),
         min in 0u32..4,
         max in 4u32..40,
@@ -293,7 +322,7 @@ proptest! {
                 continue;
             }
             let sight = world.look(&turn);
-            let decision = decider.decide(world.at_seconds, &sight, bounds);
+            let decision = decider.decide(world.at_seconds, &sight, bounds, None);
             let loaded = world.waiting > 0;
             if turn.is_mute && loaded && world.replicas > 0 {
                 prop_assert!(decision.plan.is_none(), "scaled blindly: {decision:?}");
@@ -316,7 +345,7 @@ proptest! {
     /// However long the trouble lasted, the second look after it decides.
     #[test]
     fn it_recovers_by_itself(
-        policy in proptest::sample::select(POLICY_NAMES.to_vec()),
+        policy in proptest::sample::select(policies()),
         turns in turns(),
     ) {
         let limits = Limits { max: 20, ..Limits::default() };
@@ -326,7 +355,7 @@ proptest! {
             world.pass_time(turn);
             match turn.is_blind {
                 true => decider.hold(world.at_seconds, "nothing is to be seen", None),
-                false => decider.decide(world.at_seconds, &world.look(turn), BOUNDS),
+                false => decider.decide(world.at_seconds, &world.look(turn), BOUNDS, None),
             };
         }
         let well = Turn {
@@ -342,7 +371,7 @@ proptest! {
         };
         for _ in 0..2 {
             world.pass_time(&well);
-            let decision = decider.decide(world.at_seconds, &world.look(&well), BOUNDS);
+            let decision = decider.decide(world.at_seconds, &world.look(&well), BOUNDS, None);
             if !decision.ruling.held {
                 return Ok(());
             }

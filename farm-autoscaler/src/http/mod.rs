@@ -4,12 +4,15 @@
 //! |---|---|
 //! | `GET /` and `app.js`, `style.css`, ... | the live page |
 //! | `GET /farms` | all farms with their decisions of late, JSON |
+//! | `GET /farms/{farm}` | what the policy of one farm saw last, JSON; see `farm.rs` |
+//! | `POST /farms/{farm}/order` | scales a farm of the policy `external` |
 //! | `GET /events` | the same, live: server-sent events |
 //! | `GET /_/health` | 200 while the process lives |
 //! | `GET /_/ready` | 200 while NATS and the gateway answer |
 //! | `GET /metrics` on the metrics port | Prometheus |
 
 mod events;
+mod farm;
 mod farms;
 mod page;
 
@@ -20,7 +23,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -90,6 +93,8 @@ async fn bind(config: &Config, port: u16, key: &'static str) -> Result<TcpListen
 fn function(face: &Arc<Face>) -> Router {
     page::routes()
         .route("/farms", get(farms::answer))
+        .route("/farms/{farm}", get(farm::show))
+        .route("/farms/{farm}/order", post(farm::order))
         .route("/events", get(events::stream))
         .route("/_/health", get(|| async { "OK" }))
         .route("/_/ready", get(ready))

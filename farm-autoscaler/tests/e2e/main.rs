@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod annotations;
+mod external;
 mod faults;
 mod footprint;
 mod gateway;

@@ -4,15 +4,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use farm_core::quantity::parse_duration;
+use farm_sim::random;
+use farm_sim::workload::{Arrivals, Deadline, Rate, Workload};
 
 use crate::client::connect;
 use crate::failure::Failure;
 use crate::gateway::{FunctionName, GatewayArgs};
 use crate::load::collect::collect;
+use crate::load::plan;
 use crate::load::report::LoadReport;
 use crate::load::sender::{Sending, TaskBody};
-use crate::load::service::Service;
-use crate::load::{Plan, PlannedTask, arrivals, paper};
+use crate::load::service::{parse_service, parse_service_seconds};
+use crate::simulation::scenario;
 
 /// Above this rate, one job per task would measure HTTP rather than the farm.
 const BATCH_ABOVE_PER_SECOND: f64 = 200.0;
@@ -26,6 +29,7 @@ Examples:
   farm load sleeper --rate 50 --duration 30s --service gamma:mean=0.2,shape=4 --deadline-factor 2
   farm load sleeper --rate 2000 --duration 10s --poisson --deadline 100ms
   farm load sleeper --paper --seed 42
+  farm load sleeper --scenario bursts --time-scale 0.1
   farm load thumbnails --rate 5 --duration 1m --body '{\"path\": \"a.jpg\"}'
 
 Each task is sent at its own time, whether or not earlier ones were answered. What could not be
@@ -35,29 +39,32 @@ pub struct Args {
     /// The farm's function
     function: FunctionName,
     /// Tasks per second
-    #[arg(long, value_name = "PER_SECOND", required_unless_present = "paper", value_parser = parse_rate)]
+    #[arg(long, value_name = "PER_SECOND", required_unless_present_any = ["paper", "scenario"], value_parser = parse_rate)]
     rate: Option<f64>,
     /// How long tasks are sent, such as 30s
-    #[arg(long, value_name = "DURATION", required_unless_present = "paper", value_parser = parse_load_duration)]
+    #[arg(long, value_name = "DURATION", required_unless_present_any = ["paper", "scenario"], value_parser = parse_load_duration)]
     duration: Option<Duration>,
     /// Exponential gaps between tasks instead of even ones
     #[arg(long)]
     poisson: bool,
     /// The workload of arXiv 2602.06555: 1140 tasks in four phases, about 225 s
-    #[arg(long, conflicts_with_all = ["rate", "duration", "poisson", "body", "service", "service_seconds", "deadline", "deadline_factor"])]
+    #[arg(long, group = "script", conflicts_with_all = ["rate", "duration", "poisson", "body", "service", "service_seconds", "deadline", "deadline_factor"])]
     paper: bool,
-    /// With --paper: all its times, multiplied by this
+    /// The workload of a simulated scenario: a name, or a JSON file (see farm simulate --help)
+    #[arg(long, group = "script", value_name = "NAME|FILE", conflicts_with_all = ["rate", "duration", "poisson", "body", "service", "service_seconds", "deadline", "deadline_factor"])]
+    scenario: Option<String>,
+    /// With --paper or --scenario: all its times, multiplied by this
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, conflicts_with = "rate", value_parser = parse_positive)]
     time_scale: f64,
     /// Equal seeds give equal loads
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Service time that the sleeper function is told
-    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["service", "body"], value_parser = parse_constant)]
-    service_seconds: Option<Service>,
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["service", "body"], value_parser = parse_service_seconds)]
+    service_seconds: Option<random::Duration>,
     /// Service times that the sleeper function is told, such as gamma:mean=1.5,shape=4
-    #[arg(long, value_name = "DISTRIBUTION", conflicts_with = "body")]
-    service: Option<Service>,
+    #[arg(long, value_name = "DISTRIBUTION", conflicts_with = "body", value_parser = parse_service)]
+    service: Option<random::Duration>,
     /// Every task's body, for functions other than sleeper
     #[arg(long, value_name = "JSON", value_parser = parse_body)]
     body: Option<String>,
@@ -105,12 +112,6 @@ fn parse_load_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn parse_constant(text: &str) -> Result<Service, String> {
-    text.parse()
-        .map_err(|_| "use a number of seconds".to_owned())
-        .and_then(Service::constant)
-}
-
 /// Checks the JSON and puts it on one line.
 fn parse_body(text: &str) -> Result<String, String> {
     let value: serde_json::Value =
@@ -144,40 +145,48 @@ pub async fn run(args: Args) -> Result<ExitCode, Failure> {
 impl Args {
     fn sending(&self) -> Result<Sending, Failure> {
         let (Some(rate), Some(duration)) = (self.rate, self.duration) else {
+            let name = self.scenario.as_deref().unwrap_or("paper");
+            let workload = scenario::read(name)?.workload;
             return Ok(Sending {
-                plan: paper::plan(self.seed, self.time_scale).map_err(Failure::Failed)?,
-                expected_tasks: paper::TASKS,
+                expected_tasks: workload.tasks(self.seed).count() as u64,
+                plan: plan(&workload, self.seed, self.time_scale),
                 body: TaskBody::Sleeper,
                 batch: false,
             });
         };
         Ok(Sending {
-            plan: self.plan(rate, duration)?,
+            plan: plan(&self.steady(rate, duration), self.seed, 1.0),
             expected_tasks: (rate * duration.as_secs_f64()).ceil() as u64,
             body: self.body.clone().map_or(TaskBody::Sleeper, TaskBody::Fixed),
             batch: rate > BATCH_ABOVE_PER_SECOND,
         })
     }
 
-    fn plan(&self, rate: f64, duration: Duration) -> Result<Plan, Failure> {
-        let times: Box<dyn Iterator<Item = Duration> + Send> = match self.poisson {
-            true => {
-                let times = arrivals::poisson(rate, duration, self.seed);
-                Box::new(times.map_err(|e| Failure::Usage(format!("--rate: {e}")))?)
-            }
-            false => Box::new(arrivals::constant(rate, duration)),
-        };
-        let service = self
-            .service
-            .or(self.service_seconds)
-            .unwrap_or(Service::Constant(0.0));
-        let (deadline, deadline_factor) = (self.deadline, self.deadline_factor);
-        Ok(Box::new(times.zip(service.times(self.seed)).map(
-            move |(at, service)| PlannedTask {
-                at,
-                service,
-                deadline: deadline.or(deadline_factor.map(|factor| service.mul_f64(factor))),
+    fn steady(&self, rate: f64, duration: Duration) -> Workload {
+        let seconds = duration.as_secs_f64();
+        let arrivals = match self.poisson {
+            true => Arrivals::Poisson {
+                rate: Rate::Constant(rate),
+                seconds,
             },
-        )))
+            false => Arrivals::Constant {
+                per_second: rate,
+                seconds,
+            },
+        };
+        let service = self.service.as_ref().or(self.service_seconds.as_ref());
+        let deadline = match (self.deadline, self.deadline_factor) {
+            (Some(deadline), _) => Deadline::Seconds(deadline.as_secs_f64()),
+            (None, Some(factor)) => Deadline::ServiceTimes {
+                factor,
+                bounds: (0.0, f64::MAX),
+            },
+            (None, None) => Deadline::Never,
+        };
+        Workload {
+            arrivals,
+            service: service.cloned().unwrap_or(random::Duration::Constant(0.0)),
+            deadline,
+        }
     }
 }

@@ -1,92 +1,55 @@
-//! How long tasks take.
+//! How long tasks take, as people write it.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
-use std::time::Duration;
 
-use rand_distr::{Distribution, Exp, Gamma};
-use rand_pcg::Pcg64Mcg;
+use farm_sim::random::Duration;
 
-use super::service_random;
-
-const LONGEST_SECONDS: f64 = 86_400.0;
-
-/// A distribution of service times.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Service {
-    /// Always the same.
-    Constant(f64),
-    /// Memoryless, with this rate per second.
-    Exponential(Exp<f64>),
-    /// Gamma.
-    Gamma(Gamma<f64>),
-}
-
-impl Service {
-    /// A constant service time.
-    ///
-    /// # Errors
-    /// A time below 0 or above a day.
-    pub fn constant(seconds: f64) -> Result<Self, String> {
-        if (0.0..=LONGEST_SECONDS).contains(&seconds) {
-            return Ok(Service::Constant(seconds));
-        }
-        Err(format!(
-            "{seconds} is not between 0 and {LONGEST_SECONDS} seconds"
-        ))
+/// Reads `gamma:mean=1.5,shape=4`, `exponential:mean=1.5` or `constant:seconds=0.1`.
+///
+/// # Errors
+/// What is no distribution of service times, and how to write one.
+pub fn parse_service(text: &str) -> Result<Duration, String> {
+    let unreadable = || {
+        "write it like gamma:mean=1.5,shape=4 or exponential:mean=1.5 or constant:seconds=0.1 (seconds)".to_owned()
+    };
+    let (kind, parameters) = text.split_once(':').ok_or_else(unreadable)?;
+    let mut numbers = BTreeMap::new();
+    for parameter in parameters.split(',') {
+        let (name, value) = parameter.split_once('=').ok_or_else(unreadable)?;
+        let value: f64 = value.trim().parse().map_err(|_| unreadable())?;
+        numbers.insert(name.trim(), value);
     }
-
-    /// A gamma distribution; its squared coefficient of variation is `1 / shape`.
-    ///
-    /// # Errors
-    /// A mean or shape that is not above 0.
-    pub fn gamma(mean_seconds: f64, shape: f64) -> Result<Self, String> {
-        Gamma::new(shape, mean_seconds / shape)
-            .map(Service::Gamma)
-            .map_err(|e| e.to_string())
-    }
-
-    fn sample(&self, random: &mut Pcg64Mcg) -> Duration {
-        let seconds = match self {
-            Service::Constant(seconds) => *seconds,
-            Service::Exponential(exponential) => exponential.sample(random),
-            Service::Gamma(gamma) => gamma.sample(random),
-        };
-        Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_SECONDS))
-    }
-
-    /// Service times without end.
-    pub fn times(self, seed: u64) -> impl Iterator<Item = Duration> + Send {
-        let mut random = service_random(seed);
-        std::iter::repeat_with(move || self.sample(&mut random))
+    let numbers: Vec<_> = numbers.into_iter().collect();
+    match (kind, numbers.as_slice()) {
+        ("constant", [("seconds", seconds)]) => checked(Duration::Constant(*seconds)),
+        ("exponential", [("mean", mean)]) => checked(gamma(*mean, 1.0)),
+        ("gamma", [("mean", mean), ("shape", shape)]) => checked(gamma(*mean, *shape)),
+        _ => Err(unreadable()),
     }
 }
 
-impl FromStr for Service {
-    type Err = String;
+/// Reads a constant service time in seconds.
+///
+/// # Errors
+/// What is no number of seconds.
+pub fn parse_service_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse();
+    let seconds = seconds.map_err(|_| "use a number of seconds".to_owned())?;
+    checked(Duration::Constant(seconds))
+}
 
-    /// Reads `gamma:mean=1.5,shape=4`, `exponential:mean=1.5` or `constant:seconds=0.1`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let unreadable = || {
-            "write it like gamma:mean=1.5,shape=4 or exponential:mean=1.5 or constant:seconds=0.1 (seconds)".to_owned()
-        };
-        let (kind, parameters) = text.split_once(':').ok_or_else(unreadable)?;
-        let mut numbers = BTreeMap::new();
-        for parameter in parameters.split(',') {
-            let (name, value) = parameter.split_once('=').ok_or_else(unreadable)?;
-            let value: f64 = value.trim().parse().map_err(|_| unreadable())?;
-            numbers.insert(name.trim(), value);
-        }
-        let numbers: Vec<_> = numbers.into_iter().collect();
-        match (kind, numbers.as_slice()) {
-            ("constant", [("seconds", seconds)]) => Service::constant(*seconds),
-            ("exponential", [("mean", mean)]) if *mean > 0.0 => Exp::new(1.0 / mean)
-                .map(Service::Exponential)
-                .map_err(|e| e.to_string()),
-            ("gamma", [("mean", mean), ("shape", shape)]) => Service::gamma(*mean, *shape),
-            _ => Err(unreadable()),
-        }
+/// Clipped to what a sleeper takes.
+fn gamma(mean: f64, shape: f64) -> Duration {
+    const LONGEST_SECONDS: f64 = 86_400.0;
+    Duration::Gamma {
+        mean,
+        shape,
+        clip: Some((0.0, LONGEST_SECONDS)),
     }
+}
+
+fn checked(service: Duration) -> Result<Duration, String> {
+    service.check().map(|()| service)
 }
 
 #[cfg(test)]
@@ -94,32 +57,19 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn mean_and_scv(text: &str) -> (f64, f64) {
-        let service: Service = text.parse().unwrap();
-        let times: Vec<f64> = service
-            .times(1)
-            .take(20_000)
-            .map(|t| t.as_secs_f64())
-            .collect();
-        let mean = times.iter().sum::<f64>() / 20_000.0;
-        let variance = times.iter().map(|t| (t - mean).powi(2)).sum::<f64>() / 20_000.0;
-        (mean, variance / (mean * mean))
-    }
-
     #[test]
-    fn times_have_the_mean_and_the_spread_asked_for() {
-        for (text, mean, scv) in [
-            ("constant:seconds=0.1", 0.1, 0.0),
-            ("exponential:mean=2", 2.0, 1.0),
-            ("gamma:mean=1.5,shape=4", 1.5, 0.25),
+    fn a_distribution_is_the_one_written() {
+        for (text, service) in [
+            ("constant:seconds=0.1", Duration::Constant(0.1)),
+            ("exponential:mean=2", gamma(2.0, 1.0)),
+            ("gamma:shape=4, mean=1.5", gamma(1.5, 4.0)),
         ] {
-            let (seen_mean, seen_scv) = mean_and_scv(text);
-            assert!(
-                (seen_mean / mean - 1.0).abs() < 0.03,
-                "{text}: mean {seen_mean}"
-            );
-            assert!((seen_scv - scv).abs() < 0.06, "{text}: spread {seen_scv}");
+            assert_eq!(parse_service(text).unwrap(), service, "{text}");
         }
+        assert_eq!(
+            parse_service_seconds("0.1"),
+            parse_service("constant:seconds=0.1")
+        );
     }
 
     #[test]
@@ -135,7 +85,8 @@ mod tests {
             "constant:seconds=-1",
             "normal:mean=1",
         ] {
-            assert!(bad.parse::<Service>().is_err(), "{bad:?}");
+            assert!(parse_service(bad).is_err(), "{bad:?}");
         }
+        assert!(parse_service_seconds("100000").is_err());
     }
 }

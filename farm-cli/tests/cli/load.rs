@@ -119,6 +119,38 @@ async fn the_papers_workload_has_its_tasks_and_their_own_deadlines() {
 }
 
 #[tokio::test]
+async fn a_simulated_scenario_is_sent_to_a_live_farm() {
+    let server = Server::start().await;
+    let load = ["load", "sleeper", "--json", "--time-scale", "0.002"];
+    let paper = |words: &[&'static str]| [&load[..], words].concat();
+    let named = paper(&["--scenario", "paper"]);
+    let report = server.run(&named).await.expect(0).json();
+    assert_eq!(
+        (&report["offered"], &report["done"]),
+        (&1140.into(), &1140.into())
+    );
+    let bodies = |server: &Server| -> Vec<String> {
+        let farm = server.farm_state();
+        let submits = farm.submits.iter();
+        submits.map(|submit| submit.body.clone()).collect()
+    };
+    let mut by_name = bodies(&server);
+    server.run(&paper(&["--paper"])).await.expect(0);
+    let mut by_flag = bodies(&server).split_off(1140);
+    // Requests of one moment arrive in any order.
+    by_name.sort();
+    by_flag.sort();
+    assert_eq!(by_name, by_flag);
+
+    let unknown = server.run(&paper(&["--scenario", "papre"])).await.expect(2);
+    unknown.tells(&["papre", "paper-fast"]);
+    server
+        .run(&paper(&["--paper", "--scenario", "sine"]))
+        .await
+        .expect(2);
+}
+
+#[tokio::test]
 async fn failed_and_unfinished_tasks_show_in_the_exit_code() {
     let server = Server::start().await;
     let words = [

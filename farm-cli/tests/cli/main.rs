@@ -8,5 +8,6 @@ mod load;
 mod program;
 mod results;
 mod server;
+mod simulate;
 mod status;
 mod submit;

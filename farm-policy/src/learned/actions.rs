@@ -85,4 +85,16 @@ impl ActionSpace {
             }
         }
     }
+
+    /// What output `index` stands for, as people write it: `+1`, or `16`.
+    pub(crate) fn label(&self, index: usize) -> String {
+        let label = match self {
+            Self::Steps(steps) => steps.get(index).map(|step| match step {
+                0 => "0".to_owned(),
+                step => format!("{step:+}"),
+            }),
+            Self::Levels(levels) => levels.get(index).map(u32::to_string),
+        };
+        label.unwrap_or_else(|| format!("action {index}"))
+    }
 }

@@ -5,17 +5,21 @@
 //! [`Eyes`], so a policy cannot be shown something else than what it was trained on.
 
 mod actions;
+mod artefact;
 mod contract;
 mod error;
 mod eyes;
 mod grid;
+mod models;
+mod network;
+pub mod onnx;
 mod table;
 
 pub use actions::{ActionSpace, Actions};
+pub use artefact::{Artefact, MAX_ARTEFACT_BYTES};
 pub use contract::{Contract, Feature, Training};
 pub use error::ArtefactError;
 pub use eyes::{Eyes, Sense};
+pub use models::{BuiltInModels, Models};
+pub use network::Network;
 pub use table::Table;
-
-/// Largest file of a trained policy, in bytes.
-pub const MAX_ARTEFACT_BYTES: usize = 16 << 20;

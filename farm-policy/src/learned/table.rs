@@ -5,8 +5,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use serde::{Deserialize, Serialize};
 
+use super::artefact::check_size;
 use super::grid::Grid;
-use super::{ArtefactError, Contract, MAX_ARTEFACT_BYTES};
+use super::{ArtefactError, Contract, Training};
 
 /// What a table's file calls itself.
 const FORMAT: &str = "rust-farm policy table";
@@ -84,7 +85,7 @@ impl Table {
     }
 
     /// What it was trained on, to be completed.
-    pub fn training_mut(&mut self) -> &mut super::Training {
+    pub fn training_mut(&mut self) -> &mut Training {
         &mut self.contract.training
     }
 
@@ -114,9 +115,10 @@ impl Table {
         self.rows.get(state)
     }
 
-    /// The values of a state's actions, zeros if this is the first visit.
+    /// The values of a state's actions, zeros if this is the first visit. Past the last state it is
+    /// the last one that is visited.
     pub fn values_mut(&mut self, state: u64) -> &mut [f64] {
-        self.rows.get_or_insert(state)
+        self.rows.get_or_insert(state.min(self.grid.states() - 1))
     }
 
     /// The action of the highest value, of equal ones the last; `None` if the state was never
@@ -142,12 +144,7 @@ impl Table {
     /// [`ArtefactError`] if it is too large, no JSON, another format or version, or if its parts
     /// do not fit each other.
     pub fn from_json(json: &[u8]) -> Result<Self, ArtefactError> {
-        if json.len() > MAX_ARTEFACT_BYTES {
-            return Err(ArtefactError::TooLarge {
-                bytes: json.len(),
-                limit_bytes: MAX_ARTEFACT_BYTES,
-            });
-        }
+        check_size(json)?;
         parse::<Header>(json)?.check()?;
         let file: File = parse(json)?;
         file.contract.check().map_err(ArtefactError::Contract)?;
@@ -180,16 +177,13 @@ impl Table {
             return Err(ArtefactError::Edges(cause));
         }
         let differs = self.edges().iter().zip(given).position(|(a, b)| a != b);
-        match differs {
-            None => Ok(()),
-            Some(index) => {
-                let name = features[index].sense;
-                let cause = format!(
-                    "those of {name} are not ascending finite numbers, or make too many states"
-                );
-                Err(ArtefactError::Edges(cause))
-            }
-        }
+        let Some(index) = differs else {
+            return Ok(());
+        };
+        let name = features[index].sense;
+        let cause =
+            format!("those of {name} are not ascending finite numbers, or make too many states");
+        Err(ArtefactError::Edges(cause))
     }
 
     fn fill(&mut self, given: &[(u64, Vec<f64>)]) -> Result<(), ArtefactError> {
@@ -331,9 +325,8 @@ impl Rows {
 
     fn get_or_insert(&mut self, state: u64) -> &mut [f64] {
         let next = self.states.len() as u32 + 1;
-        let mut nowhere = 0;
         let place = match &mut self.places {
-            Places::Indexed(places) => places.get_mut(state as usize).unwrap_or(&mut nowhere),
+            Places::Indexed(places) => &mut places[state as usize],
             Places::Hashed(places) => places.entry(state).or_default(),
         };
         if *place == 0 {

@@ -1,13 +1,18 @@
 //! The policies, one file each.
 
+mod external;
 mod fixed;
+mod learned;
 mod one_step;
 mod predictive;
 mod queue;
 mod reactive;
 mod utilisation;
 
+pub use external::External;
 pub use fixed::Fixed;
+pub use learned::Learned;
+pub(crate) use learned::check_interval;
 pub use one_step::OneStep;
 pub use predictive::{Predictive, PredictiveSettings};
 pub use queue::{Queue, QueueSettings};

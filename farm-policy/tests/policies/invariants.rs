@@ -1,5 +1,8 @@
 //! What the guard promises, whatever it is shown.
 
+use std::borrow::Cow;
+
+use farm_policy::learned::{ActionSpace, Contract, Models, Sense, Table};
 use farm_policy::{Guard, Limits, Observation, PolicySpec, Ruling};
 use proptest::prelude::*;
 
@@ -140,14 +143,36 @@ fn spec() -> impl Strategy<Value = PolicySpec> {
         ("predictive", "step", "free"),
         ("predictive", "step", "one"),
     ];
-    let specs: Vec<PolicySpec> = given
+    let mut specs: Vec<PolicySpec> = given
         .iter()
         .map(|(name, parameter, value)| {
             let parameters = [((*parameter).to_owned(), (*value).to_owned())].into();
             PolicySpec::parse(name, &parameters).unwrap()
         })
         .collect();
+    let parameters = [("model".to_owned(), "erratic".to_owned())].into();
+    specs.push(PolicySpec::parse_with("sarsa", &parameters, &Erratic).unwrap());
     prop::sample::select(specs)
+}
+
+/// A trained policy that jumps about.
+struct Erratic;
+
+impl Models for Erratic {
+    fn read(&self, _: &str) -> Result<Cow<'_, [u8]>, String> {
+        let contract = Contract {
+            features: Contract::features(&[Sense::TaskQueue, Sense::Workers], 200),
+            min_parallelism: 0,
+            max_parallelism: 200,
+            ..Contract::paper(ActionSpace::every_level(0, 200))
+        };
+        let edges = vec![vec![1.0, 5.0, 30.0], vec![2.0, 4.0, 9.0, 30.0]];
+        let mut table = Table::new(contract, edges);
+        for state in 0..table.states() {
+            table.values_mut(state)[(state * 67 % 201) as usize] = 1.0;
+        }
+        Ok(table.to_json().into_bytes().into())
+    }
 }
 
 proptest! {

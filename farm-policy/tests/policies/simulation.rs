@@ -194,6 +194,7 @@ impl<'a> Farm<'a> {
             deadline_seconds: Some(2.0 * MEAN_SERVICE_SECONDS),
             cold_start_seconds: START_SECONDS,
             last_change: self.last_change,
+            ordered_parallelism: None,
             ..Observation::idle(self.now_seconds, self.asked)
         }
     }

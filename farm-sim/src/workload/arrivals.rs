@@ -2,11 +2,11 @@
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
-use rand_distr::{Distribution, Exp1, Poisson};
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
 use super::{Recording, Stream, Task};
+use crate::random::{exponential, poisson as draw_poisson};
 use crate::{Nanoseconds, nanoseconds};
 
 /// A process of arrivals.
@@ -147,15 +147,21 @@ impl Rate {
             _ => Vec::new(),
         };
         let rates = rates.iter().all(|rate| (0.0..=1e6).contains(rate));
-        let times = times.iter().all(|time| *time > 0.0 && time.is_finite());
-        (rates && times)
-            .then_some(())
-            .ok_or_else(|| format!("{self:?}: use rates from 0 to 1e6 and times above 0"))
+        let times = times
+            .iter()
+            .all(|time| *time > 0.0 && *time <= LONGEST_SECONDS);
+        (rates && times).then_some(()).ok_or_else(|| {
+            format!("{self:?}: use rates from 0 to 1e6 and times above 0, of at most a year")
+        })
     }
 }
 
-/// More tasks than a stream may have: they are held in memory.
-const MOST_TASKS: f64 = 20e6;
+/// Most tasks of a stream: they are held in memory, 24 bytes each.
+const MOST_TASKS: f64 = 5e6;
+/// Most windows of all phases together: each costs time, even without tasks.
+const MOST_WINDOWS: f64 = 5e6;
+/// A year: no stream is longer.
+pub(super) const LONGEST_SECONDS: f64 = 366.0 * 86_400.0;
 
 impl Arrivals {
     /// Appends the arrivals to `stream`; rates are multiplied by `rate_factor`.
@@ -164,8 +170,11 @@ impl Arrivals {
             Self::Constant {
                 per_second,
                 seconds,
-            } => constant(per_second * rate_factor, *seconds, stream),
-            Self::Poisson { rate, seconds } => poisson(rate, rate_factor, *seconds, random, stream),
+            } => arrive_all(constant(per_second * rate_factor, *seconds), stream),
+            Self::Poisson { rate, seconds } => {
+                let times = poisson(rate, rate_factor, *seconds, random.clone());
+                arrive_all(times, stream);
+            }
             Self::Phases { phases, shuffled } => {
                 let mut phases = phases.clone();
                 if *shuffled {
@@ -186,24 +195,59 @@ impl Arrivals {
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Constant {
+                per_second,
+                seconds,
+            } => {
+                Rate::Constant(*per_second).check()?;
+                check_length(*seconds)?;
+            }
+            Self::Poisson { rate, seconds } => {
+                rate.check()?;
+                check_length(*seconds)?;
+            }
+            Self::Phases { phases, .. } => check_windows(phases)?,
+            Self::Recorded(_) => {}
+        }
+        self.check_tasks(1.0)
+    }
+
+    /// Tells whether the tasks can be held, if rates are multiplied by `rate_factor`.
+    pub(crate) fn check_tasks(&self, rate_factor: f64) -> Result<(), String> {
         let tasks = match self {
             Self::Constant {
                 per_second,
                 seconds,
-            } => per_second * seconds,
-            Self::Poisson { rate, seconds } => {
-                rate.check()?;
-                rate.most() * seconds
-            }
-            Self::Phases { phases, .. } => {
-                phases.iter().map(|phase| phase.tasks as f64).sum::<f64>()
-            }
+            } => per_second * rate_factor * seconds,
+            Self::Poisson { rate, seconds } => rate.most() * rate_factor * seconds,
+            Self::Phases { phases, .. } => phases.iter().map(|phase| phase.tasks as f64).sum(),
             Self::Recorded(recording) => recording.len() as f64,
         };
-        match (0.0..=MOST_TASKS).contains(&tasks) {
+        match tasks <= MOST_TASKS {
             true => Ok(()),
-            false => Err(format!("{tasks} tasks: use from 0 to {MOST_TASKS}")),
+            false => Err(format!("up to {tasks} tasks: use at most {MOST_TASKS}")),
         }
+    }
+}
+
+fn check_length(seconds: f64) -> Result<(), String> {
+    match (0.0..=LONGEST_SECONDS).contains(&seconds) {
+        true => Ok(()),
+        false => Err(format!(
+            "{seconds} seconds: use from 0 to {LONGEST_SECONDS}"
+        )),
+    }
+}
+
+fn check_windows(phases: &[Phase]) -> Result<(), String> {
+    let windows: f64 = phases.iter().map(|phase| phase.windows as f64).sum();
+    if windows > MOST_WINDOWS {
+        return Err(format!("{windows} windows: use at most {MOST_WINDOWS}"));
+    }
+    match phases.iter().find(|phase| phase.windows == 0) {
+        Some(phase) => Err(format!("{phase:?}: without windows no task arrives")),
+        None => Ok(()),
     }
 }
 
@@ -215,38 +259,42 @@ fn arrive(at: Nanoseconds, stream: &mut Stream) {
     });
 }
 
-fn constant(per_second: f64, seconds: f64, stream: &mut Stream) {
-    // Each time is computed from its number: gaps that are added up drift.
-    for number in 0..(per_second * seconds).ceil() as u64 {
-        arrive(nanoseconds(number as f64 / per_second), stream);
+fn arrive_all(times_seconds: impl Iterator<Item = f64>, stream: &mut Stream) {
+    for at_seconds in times_seconds {
+        arrive(nanoseconds(at_seconds), stream);
     }
 }
 
-/// By thinning: a process of the highest rate, of which each arrival stays with the probability
-/// *rate / highest rate* (Lewis and Shedler, 1979).
-fn poisson(
+/// Evenly spaced times in seconds.
+pub(super) fn constant(per_second: f64, seconds: f64) -> impl Iterator<Item = f64> + Send {
+    // Each time is computed from its number: gaps that are added up drift.
+    let number_of_tasks = (per_second * seconds).ceil() as u64;
+    (0..number_of_tasks).map(move |number| number as f64 / per_second)
+}
+
+/// Times in seconds, by thinning: a process of the highest rate, of which each arrival stays with
+/// the probability *rate / highest rate* (Lewis and Shedler, 1979).
+pub(super) fn poisson(
     rate: &Rate,
     rate_factor: f64,
     seconds: f64,
-    random: &mut Pcg64Mcg,
-    stream: &mut Stream,
-) {
+    random: Pcg64Mcg,
+) -> impl Iterator<Item = f64> + Send + use<> {
+    let (rate, mut random) = (rate.clone(), random);
     let most = rate.most();
-    if most <= 0.0 {
-        return;
-    }
     let steady = matches!(rate, Rate::Constant(_));
-    let mut now_seconds = 0.0;
-    loop {
-        let gap: f64 = Exp1.sample(random);
-        now_seconds += gap / (most * rate_factor);
-        if now_seconds >= seconds {
-            return;
+    let mut now_seconds = if most > 0.0 { 0.0 } else { seconds };
+    std::iter::from_fn(move || {
+        loop {
+            now_seconds += exponential(&mut random) / (most * rate_factor);
+            if now_seconds >= seconds || now_seconds.is_nan() {
+                return None;
+            }
+            if steady || random.random::<f64>() * most < rate.at(now_seconds, seconds) {
+                return Some(now_seconds);
+            }
         }
-        if steady || random.random::<f64>() * most < rate.at(now_seconds, seconds) {
-            arrive(nanoseconds(now_seconds), stream);
-        }
-    }
+    })
 }
 
 impl Phase {
@@ -270,17 +318,12 @@ impl Phase {
             counts.push(count);
         }
         for count in counts {
+            let gap_seconds = 1.0 / (count as f64 * rate_factor);
             for _ in 0..count {
                 arrive(nanoseconds(clock_seconds), stream);
-                let gap: f64 = Exp1.sample(random);
-                clock_seconds += gap / (count as f64 * rate_factor);
+                clock_seconds += exponential(random) * gap_seconds;
             }
         }
         clock_seconds
     }
-}
-
-/// A Poisson number; a mean of 0 gives 0.
-fn draw_poisson(mean: f64, random: &mut Pcg64Mcg) -> u64 {
-    Poisson::new(mean).map_or(0, |poisson| poisson.sample(random) as u64)
 }

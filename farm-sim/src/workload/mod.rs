@@ -119,6 +119,44 @@ impl Workload {
         }
     }
 
+    /// The tasks of one seed, those of [`stream`](Self::stream), one after the other: of a steady
+    /// load any number, without holding them.
+    ///
+    /// ```
+    /// use farm_sim::scenario::{SCENARIO_NAMES, Scenario};
+    /// for scenario in SCENARIO_NAMES.into_iter().filter_map(Scenario::named) {
+    ///     let workload = scenario.workload;
+    ///     assert!(workload.tasks(42).eq(workload.stream(42).tasks));
+    /// }
+    /// ```
+    pub fn tasks(&self, seed: u64) -> Box<dyn Iterator<Item = Task> + Send> {
+        let times: Box<dyn Iterator<Item = f64> + Send> = match &self.arrivals {
+            Arrivals::Constant {
+                per_second,
+                seconds,
+            } => Box::new(arrivals::constant(*per_second, *seconds)),
+            Arrivals::Poisson { rate, seconds } => {
+                let random = random_for(seed, Cause::Arrivals);
+                Box::new(arrivals::poisson(rate, 1.0, *seconds, random))
+            }
+            Arrivals::Phases { .. } | Arrivals::Recorded(_) => {
+                return Box::new(self.stream(seed).tasks.into_iter());
+            }
+        };
+        let mut random = random_for(seed, Cause::Service);
+        let service = self.service.sampler();
+        let deadline = self.deadline;
+        Box::new(times.map(move |at_seconds| {
+            let service_seconds = service.seconds(&mut random);
+            let deadline = deadline.seconds(service_seconds);
+            Task {
+                arrival: nanoseconds(at_seconds),
+                service: nanoseconds(service_seconds),
+                deadline: deadline.map_or(Nanoseconds::MAX, nanoseconds),
+            }
+        }))
+    }
+
     fn due(&self, service_seconds: f64) -> Nanoseconds {
         self.deadline
             .seconds(service_seconds)
@@ -140,7 +178,7 @@ impl Workload {
             Deadline::Never => true,
             Deadline::Seconds(seconds) => seconds > 0.0,
             Deadline::ServiceTimes { factor, bounds } => {
-                factor > 0.0 && bounds.0 >= 0.0 && bounds.0 <= bounds.1
+                factor > 0.0 && factor.is_finite() && bounds.0 >= 0.0 && bounds.0 <= bounds.1
             }
         };
         sound

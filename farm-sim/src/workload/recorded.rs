@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::arrivals::LONGEST_SECONDS;
 use super::{Deadline, Stream, Task};
 use crate::{Nanoseconds, nanoseconds};
 
@@ -17,14 +18,52 @@ use crate::{Nanoseconds, nanoseconds};
 /// let recording = Recording::parse("arrival_seconds,service_seconds\n0.0,1.5\n0.2,0.7\n")?;
 /// assert_eq!(recording.len(), 2);
 /// let wrong = Recording::parse("arrival_seconds\n3\nfour\n").unwrap_err();
-/// assert_eq!(wrong.to_string(), "line 3: \"four\" is no time in seconds from 0");
+/// assert_eq!(wrong.to_string(), "line 3: \"four\" is no time in seconds from 0 to 31622400");
 /// # Ok::<(), farm_sim::workload::RecordingError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Columns")]
 pub struct Recording {
     arrival_seconds: Arc<[f64]>,
     service_seconds: Option<Arc<[f64]>>,
+}
+
+/// A recording as it is written, before it is checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Columns {
+    arrival_seconds: Vec<f64>,
+    #[serde(default)]
+    service_seconds: Option<Vec<f64>>,
+}
+
+/// No task takes longer.
+const LONGEST_SERVICE_SECONDS: f64 = 86_400.0;
+
+impl TryFrom<Columns> for Recording {
+    type Error = String;
+
+    fn try_from(columns: Columns) -> Result<Self, String> {
+        let arrivals = &columns.arrival_seconds;
+        let fits = |seconds: &f64| (0.0..=LONGEST_SECONDS).contains(seconds);
+        if !(arrivals.iter().all(fits) && arrivals.is_sorted()) {
+            return Err(format!(
+                "arrival_seconds: use ascending times from 0 to {LONGEST_SECONDS}"
+            ));
+        }
+        let services = columns.service_seconds.as_ref();
+        let fits = |seconds: &f64| (0.0..=LONGEST_SERVICE_SECONDS).contains(seconds);
+        let sound = services.is_none_or(|all| all.len() == arrivals.len() && all.iter().all(fits));
+        if !sound {
+            return Err(format!(
+                "service_seconds: use one time from 0 to {LONGEST_SERVICE_SECONDS} for each arrival"
+            ));
+        }
+        Ok(Self {
+            arrival_seconds: columns.arrival_seconds.into(),
+            service_seconds: columns.service_seconds.map(Into::into),
+        })
+    }
 }
 
 /// A file that is no recording.
@@ -60,17 +99,17 @@ impl Recording {
         let mut services = Vec::new();
         for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
             let cells: Vec<&str> = line.split(',').map(str::trim).collect();
-            let read = |index: usize| {
+            let read = |index: usize, longest_seconds: f64| {
                 let cell = cells.get(index).copied().unwrap_or_default();
                 match cell.parse::<f64>() {
-                    Ok(seconds) if seconds >= 0.0 && seconds.is_finite() => Ok(seconds),
+                    Ok(seconds) if (0.0..=longest_seconds).contains(&seconds) => Ok(seconds),
                     _ => Err(fail(
                         number,
-                        format!("{cell:?} is no time in seconds from 0"),
+                        format!("{cell:?} is no time in seconds from 0 to {longest_seconds}"),
                     )),
                 }
             };
-            let at = read(arrival)?;
+            let at = read(arrival, LONGEST_SECONDS)?;
             if arrivals.last().is_some_and(|last| at < *last) {
                 return Err(fail(
                     number,
@@ -79,7 +118,7 @@ impl Recording {
             }
             arrivals.push(at);
             if let Some(service) = service {
-                services.push(read(service)?);
+                services.push(read(service, LONGEST_SERVICE_SECONDS)?);
             }
         }
         Ok(Self {

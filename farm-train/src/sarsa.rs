@@ -1,1 +1,0 @@
-//! SARSA(λ) on a table.
