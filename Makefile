@@ -9,6 +9,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 PYTHON_TOOLS := .tools/python
 PYTHON_SCRIPTS := examples/*.py tests/page/*.py tools/*.py
+GYM_SCRIPTS := farm-gym/python farm-gym/examples farm-gym/tests
 
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
@@ -35,6 +36,10 @@ experiment: ## Redo the paper's experiment, training included; writes docs/exper
 test: check nats faas-cli browser ## Check and test everything, against real servers
 	$(call heading,Rust: tests against real servers)
 	cargo test --locked --workspace
+	$(call heading,Python: the package farm_gym)
+	rm -rf target/gym
+	$(PYTHON_TOOLS)/bin/maturin build --quiet --locked --manifest-path farm-gym/Cargo.toml --out target/gym
+	$(PYTHON_TOOLS)/bin/pip install --quiet --no-index --no-deps --force-reinstall target/gym/farm_gym-*.whl
 	$(call heading,Python: tests)
 	$(PYTHON_TOOLS)/bin/pytest
 
@@ -43,10 +48,12 @@ check: python-tools ## The quick part of test: formatting, lints, types, documen
 	$(call heading,formatting)
 	cargo fmt --all --check
 	rustfmt --check --edition 2024 template/rust-farm/function/src/main.rs
-	$(PYTHON_TOOLS)/bin/ruff format --check $(PYTHON_SCRIPTS)
+	$(PYTHON_TOOLS)/bin/ruff format --check $(PYTHON_SCRIPTS) $(GYM_SCRIPTS)
 	$(call heading,Python: lints and types)
-	$(PYTHON_TOOLS)/bin/ruff check $(PYTHON_SCRIPTS)
+	$(PYTHON_TOOLS)/bin/ruff check $(PYTHON_SCRIPTS) $(GYM_SCRIPTS)
 	$(PYTHON_TOOLS)/bin/mypy $(PYTHON_SCRIPTS)
+	$(PYTHON_TOOLS)/bin/mypy --python-version 3.11 farm-gym/python
+	$(PYTHON_TOOLS)/bin/mypy --python-version 3.11 --scripts-are-modules farm-gym/examples/*.py
 	$(call heading,Rust: lints)
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(call heading,Rust: documentation)
@@ -55,8 +62,8 @@ check: python-tools ## The quick part of test: formatting, lints, types, documen
 .PHONY: fmt
 fmt: python-tools ## Format all sources
 	cargo fmt --all
-	$(PYTHON_TOOLS)/bin/ruff format $(PYTHON_SCRIPTS)
-	$(PYTHON_TOOLS)/bin/ruff check --fix $(PYTHON_SCRIPTS)
+	$(PYTHON_TOOLS)/bin/ruff format $(PYTHON_SCRIPTS) $(GYM_SCRIPTS)
+	$(PYTHON_TOOLS)/bin/ruff check --fix $(PYTHON_SCRIPTS) $(GYM_SCRIPTS)
 
 .PHONY: deny
 deny: ## Check licences and origins of all dependencies (builds cargo-deny once)
@@ -84,6 +91,12 @@ python-tools: $(PYTHON_TOOLS)/.complete
 $(PYTHON_TOOLS)/.complete: tools/python-requirements.txt
 	@tools/venv.sh $(PYTHON_TOOLS) $<
 	@touch $@
+
+.PHONY: gym
+gym: python-tools ## Build the wheel of the Python package farm_gym into out/gym
+	rm -rf out/gym
+	$(PYTHON_TOOLS)/bin/maturin build --release --locked --manifest-path farm-gym/Cargo.toml --out out/gym
+	@printf '\nTo install it: pip install %s\n' out/gym/farm_gym-*.whl
 
 .PHONY: install
 install: nats ## Put the farm command on the PATH (cargo install)

@@ -6,8 +6,10 @@ use pyo3::prelude::*;
 mod batch;
 mod facts;
 mod live;
+mod policy;
 mod settings;
 mod simulation;
+mod training;
 
 /// The module `farm_gym._core`.
 #[pymodule]
@@ -17,9 +19,13 @@ mod _core {
     #[pymodule_export]
     use crate::live::Live;
     #[pymodule_export]
+    use crate::policy::Policy;
+    #[pymodule_export]
     use crate::settings::{contract, scenario, scenario_names, sense_names};
     #[pymodule_export]
     use crate::simulation::Simulation;
+    #[pymodule_export]
+    use crate::training::train;
 
     use super::*;
     use farm_train::course::{EVALUATION_SEEDS, TRAINING_SEEDS};

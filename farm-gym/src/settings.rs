@@ -73,23 +73,27 @@ pub(crate) fn sense_names() -> Vec<String> {
     Sense::PAPER.iter().map(ToString::to_string).collect()
 }
 
-/// What a policy sees and may do, as JSON: `senses` within their bounds, or the paper's nine
-/// numbers within its own; `actions` are `"step"` or `"free"`.
+/// What a policy sees and may do, as JSON: `features` is a JSON list of names, which get their usual
+/// bounds, or of whole features; without it the paper's nine numbers within its own bounds.
+/// `actions` are `"step"` or `"free"`.
 #[pyfunction]
-#[pyo3(signature = (actions, senses, interval_seconds, min_parallelism, max_parallelism))]
+#[pyo3(signature = (actions, features, interval_seconds, min_parallelism, max_parallelism))]
 pub(crate) fn contract(
     actions: &str,
-    senses: Option<Vec<String>>,
+    features: Option<&str>,
     interval_seconds: f64,
     min_parallelism: u32,
     max_parallelism: u32,
 ) -> PyResult<String> {
     let actions: Actions = named("actions", actions)?;
-    let features = match senses {
+    let features = match features {
         None => paper_features(max_parallelism),
-        Some(names) => {
-            let senses = names.iter().map(|name| named("observation", name));
-            Contract::features(&senses.collect::<PyResult<Vec<Sense>>>()?, max_parallelism)
+        Some(features) => {
+            let shown: Vec<serde_json::Value> = parse("the observation", features)?;
+            let shown = shown
+                .into_iter()
+                .map(|value| feature(value, max_parallelism));
+            shown.collect::<PyResult<_>>()?
         }
     };
     let contract = Contract {
@@ -105,6 +109,16 @@ pub(crate) fn contract(
     };
     check(&contract)?;
     to_json(&contract)
+}
+
+fn feature(value: serde_json::Value, max_parallelism: u32) -> PyResult<Feature> {
+    let explain = |error| PyValueError::new_err(format!("observation: {error}"));
+    if !value.is_string() {
+        return serde_json::from_value(value).map_err(explain);
+    }
+    let sense: Sense = serde_json::from_value(value).map_err(explain)?;
+    let (low, high) = sense.usual_bounds(max_parallelism);
+    Ok(Feature { sense, low, high })
 }
 
 /// The paper's bounds, wider only if the farm may have more than its 32 workers.
@@ -124,7 +138,7 @@ fn paper_features(max_parallelism: u32) -> Vec<Feature> {
         .collect()
 }
 
-fn named<T: DeserializeOwned>(option: &str, name: &str) -> PyResult<T> {
+pub(crate) fn named<T: DeserializeOwned>(option: &str, name: &str) -> PyResult<T> {
     serde_json::from_value(serde_json::Value::from(name))
         .map_err(|error| PyValueError::new_err(format!("{option}: {error}")))
 }

@@ -11,8 +11,7 @@ mod summary;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use farm_policy::policies::OneStep;
-use farm_policy::{Guard, Limits, Policy, PolicySpec};
+use farm_policy::{Guard, Limits, Observation, Policy, PolicyError, PolicySpec, UnitStep};
 
 pub use constant::{BestConstant, best_constant};
 pub use statistics::Estimate;
@@ -103,35 +102,51 @@ impl Contender {
         }
     }
 
-    fn policy(&self) -> Box<dyn Policy> {
-        let policy = self.spec.build();
-        match self.one_step {
-            true => Box::new(OneStep::new(policy)),
-            false => policy,
-        }
-    }
-
     /// Runs `episode`, which is at its beginning, to its end.
     ///
     /// # Errors
     /// What the policy says if it fails. With a guard it cannot.
     pub fn run(&self, episode: &mut Episode) -> Result<Outcome, EvaluationError> {
-        let mut policy = self.policy();
-        let Some(limits) = &self.guard else {
-            let ended = episode.run(policy.as_mut());
-            return ended.map_err(|error| EvaluationError::Policy {
+        let mut decider = Decider::new(self);
+        while episode.end().is_none() {
+            let wanted = decider.decide(episode.observation());
+            let wanted = wanted.map_err(|error| EvaluationError::Policy {
                 contender: self.name.clone(),
                 scenario: episode.scenario().name.clone(),
                 seed: episode.seed(),
                 cause: error.cause,
+            })?;
+            let present = episode.observation().parallelism;
+            let step = UnitStep::towards(present, wanted).from_parallelism(present);
+            episode.step(match self.one_step {
+                true => step.parallelism,
+                false => wanted,
             });
-        };
-        let mut guard = Guard::new(policy, limits.clone());
-        while episode.end().is_none() {
-            let ruling = guard.decide(episode.observation());
-            episode.step(ruling.target);
         }
         Ok(episode.outcome())
+    }
+}
+
+/// A policy during one episode.
+enum Decider {
+    Alone(Box<dyn Policy>),
+    Guarded(Box<Guard>),
+}
+
+impl Decider {
+    fn new(contender: &Contender) -> Self {
+        let policy = contender.spec.build();
+        match &contender.guard {
+            Some(limits) => Self::Guarded(Box::new(Guard::new(policy, limits.clone()))),
+            None => Self::Alone(policy),
+        }
+    }
+
+    fn decide(&mut self, observation: &Observation) -> Result<u32, PolicyError> {
+        match self {
+            Self::Alone(policy) => Ok(policy.decide(observation)?.parallelism),
+            Self::Guarded(guard) => Ok(guard.decide(observation).target),
+        }
     }
 }
 

@@ -13,6 +13,8 @@
 //! A run is a function of its scenario and its seed: times are whole nanoseconds, every cause of
 //! chance (arrivals, service, start-up, ...) draws from its own stream, and nothing depends on
 //! threads or on the machine. Two policies on one seed therefore meet the same tasks.
+//!
+//! The model, its units and how it was validated: `docs/simulator.md` of the repository.
 
 pub mod environment;
 pub mod episode;

@@ -73,6 +73,56 @@ const ROWS: &[Row] = &[
     ),
 ];
 
+/// Policies that were trained on the paper's workload, and one that looks more often than the
+/// paper: another load would say nothing of them.
+const PAPER_ROWS: &[Row] = &[
+    (
+        "sarsa, one worker a step",
+        &[
+            ("policy", "sarsa"),
+            ("policy.model", "paper.sarsa.json"),
+            ("policy.time_scale", "0.1"),
+            ("stabilisation", "0s"),
+        ],
+    ),
+    (
+        "sarsa, free",
+        &[
+            ("policy", "sarsa"),
+            ("policy.model", "paper-free.sarsa.json"),
+            ("policy.time_scale", "0.1"),
+            ("stabilisation", "0s"),
+        ],
+    ),
+    (
+        "dqn, one worker a step",
+        &[
+            ("policy", "dqn"),
+            ("policy.model", "paper.dqn.onnx"),
+            ("policy.time_scale", "0.1"),
+            ("stabilisation", "0s"),
+        ],
+    ),
+    (
+        "dqn, free",
+        &[
+            ("policy", "dqn"),
+            ("policy.model", "paper-free.dqn.onnx"),
+            ("policy.time_scale", "0.1"),
+            ("stabilisation", "0s"),
+        ],
+    ),
+    (
+        "predictive, every second, goal 99.2 %",
+        &[
+            ("policy", "predictive"),
+            ("interval", "100ms"),
+            ("stabilisation", "0s"),
+            ("target_qos", "0.992"),
+        ],
+    ),
+];
+
 fn milliseconds(seconds: f64) -> String {
     format!("{:.0}ms", seconds * TIME_SCALE * 1e3)
 }
@@ -102,15 +152,12 @@ async fn main() -> ExitCode {
         eprintln!("usage: policies [--seeds COUNT] [--only TEXT_IN_ROW_NAME]");
         return ExitCode::from(2);
     };
-    let rows = || {
-        ROWS.iter()
-            .filter(|row| only.as_ref().is_none_or(|text| row.0.contains(text)))
-    };
+    let chosen = |row: &&Row| only.as_ref().is_none_or(|text| row.0.contains(text));
     println!(
         "| policy | seed | QoS % | sojourn p99 s | mean workers | max workers | changes | decisions | lost |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
-    for row in rows() {
+    for row in ROWS.iter().chain(PAPER_ROWS).filter(chosen) {
         for seed in 1..=seeds {
             run_paper(row, seed).await;
         }
@@ -118,7 +165,7 @@ async fn main() -> ExitCode {
     println!();
     println!("| policy | changes in {CONSTANT_INTERVALS} intervals | workers | QoS % |");
     println!("|---|---|---|---|");
-    for row in rows() {
+    for row in ROWS.iter().filter(chosen) {
         run_constant(row).await;
     }
     println!();

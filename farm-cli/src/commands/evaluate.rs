@@ -20,7 +20,11 @@ use crate::simulation::scenario::SCENARIO_HELP;
 Examples:
   farm evaluate
   farm evaluate --scenario sine --scenario bursts --policy predictive --policy queue:target=1
+  farm evaluate --policy utilisation:target=0.6,farm.min=14,farm.stabilisation=30s
   farm evaluate --policy sarsa:model=mine.json --actions step --target 0.992 --pareto pareto.svg
+
+A policy takes its parameters, and limits of the guard as in a stack file: farm.min, farm.max,
+farm.step.up, farm.step.down, farm.stabilisation, farm.cooldown.
 
 All policies meet the same tasks, on seeds that nothing was trained or chosen on. Every table has
 the best constant: the smallest that reaches the target on other seeds. Intervals are of 95 %;

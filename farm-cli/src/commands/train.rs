@@ -26,6 +26,7 @@ use crate::simulation::training::{Algorithm, Made, Order, RewardName};
 Examples:
   farm train sarsa --scenario paper --actions step --seed 1 --curve curve.svg
   farm train dqn --scenario bursts --actions free --out bursts.onnx
+  farm train sarsa --settings published --reward paper --actions step
 
 Equal scenarios, settings and seeds make equal files, byte for byte. The best checkpoint on
 validation seeds is kept; Ctrl-C ends the training at the next one. What was trained is then
@@ -49,8 +50,8 @@ pub struct Args {
     /// What a step is worth [default: the trainer's]
     #[arg(long, value_enum)]
     reward: Option<RewardName>,
-    /// A JSON file of settings that are not to be the trainer's own
-    #[arg(long, value_name = "FILE")]
+    /// A JSON file of settings that are not to be the trainer's own; or "published": the paper's
+    #[arg(long, value_name = "FILE|published")]
     settings: Option<PathBuf>,
     /// The file of the trained policy [default: <algorithm>-<scenario>-<actions>.json or .onnx]
     #[arg(long, value_name = "FILE")]

@@ -11,9 +11,8 @@ use super::{Area, Drawn, draw};
 use crate::failure::Failure;
 
 const WIDTH: u32 = 900;
-const LEGEND_WIDTH: u32 = 300;
-const LEGEND_LINE: i32 = 24;
-const TOP: u32 = 56;
+const CHART_HEIGHT: u32 = 540;
+const LEGEND_LINE: u32 = 24;
 /// Shares of quality at which the axis has a number.
 const TICKS: [f64; 9] = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
 /// Quality is drawn as if it were no better.
@@ -37,12 +36,12 @@ pub struct Point {
 /// # Errors
 /// Never for reasons outside.
 pub fn pareto(title: &str, points: &[Point], target_qos_ratio: f64) -> Result<String, Failure> {
-    let legend_height = (points.len() as u32 + 2) * LEGEND_LINE as u32 + TOP;
-    draw((WIDTH, legend_height.max(560)), title, |area| {
+    let legend_height = (points.len() as u32 + 2) * LEGEND_LINE;
+    draw((WIDTH, CHART_HEIGHT + legend_height), title, |area| {
         heading(area, title)?;
-        let (left, right) = area.split_horizontally(WIDTH - LEGEND_WIDTH);
-        chart(&left, points, target_qos_ratio)?;
-        legend(&right, points)
+        let (upper, lower) = area.split_vertically(CHART_HEIGHT);
+        chart(&upper, points, target_qos_ratio)?;
+        legend(&lower, points)
     })
 }
 
@@ -120,9 +119,9 @@ fn chart(area: &Area<'_>, points: &[Point], target_qos_ratio: f64) -> Drawn {
     let goal = [workers.start, workers.end].map(|workers| (workers, target_qos_ratio));
     let mut chart = ChartBuilder::on(area)
         .margin_left(10)
-        .margin_right(10)
+        .margin_right(24)
         .margin_bottom(8)
-        .margin_top(TOP)
+        .margin_top(50)
         .x_label_area_size(46)
         .y_label_area_size(64)
         .build_cartesian_2d(workers, Quality::of(lows.chain([target_qos_ratio])))?;
@@ -154,18 +153,20 @@ fn chart(area: &Area<'_>, points: &[Point], target_qos_ratio: f64) -> Drawn {
 }
 
 fn legend(area: &Area<'_>, points: &[Point]) -> Drawn {
+    let height = |line: usize| (line as u32 * LEGEND_LINE + LEGEND_LINE / 2) as i32;
+    let write = |name: &str, y: i32| area.draw(&Text::new(name.to_owned(), (104, y), beside(16)));
     for (index, point) in points.iter().enumerate() {
-        let y = TOP as i32 + 8 + index as i32 * LEGEND_LINE;
+        let y = height(index);
+        write(&point.name, y)?;
         let mark = Polygon::new(outline(index), colour(index).filled());
-        area.draw(&(EmptyElement::at((16, y)) + mark))?;
-        area.draw(&Text::new(point.name.clone(), (30, y), beside(16)))?;
+        area.draw(&(EmptyElement::at((86, y)) + mark))?;
     }
-    let y = TOP as i32 + 8 + points.len() as i32 * LEGEND_LINE;
-    for dash in [6, 17] {
+    let y = height(points.len());
+    write("target", y)?;
+    for dash in [76, 87] {
         let dash = [(dash, y), (dash + 8, y)];
         area.draw(&PathElement::new(dash, GOAL.stroke_width(2)))?;
     }
-    area.draw(&Text::new("target", (30, y), beside(16)))?;
     Ok(())
 }
 

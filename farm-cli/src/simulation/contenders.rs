@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use farm_core::quantity::parse_duration;
 use farm_policy::learned::{Artefact, BuiltInModels, MAX_ARTEFACT_BYTES, Models};
 use farm_policy::{Limits, PolicySpec};
 use farm_sim::evaluation::Contender;
@@ -11,7 +12,7 @@ use farm_sim::scenario::Scenario;
 
 use crate::failure::Failure;
 
-/// A policy as people write it: `predictive`, `queue:target=0.9,window=1m`.
+/// A policy as people write it: `predictive`, `queue:target=0.9,window=1m,farm.min=4`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyWords {
     name: String,
@@ -70,6 +71,9 @@ pub fn usual() -> Vec<PolicyWords> {
     }));
     usual
 }
+
+/// How limits of the guard begin, as in a stack file: `farm.min`.
+const LIMIT_PREFIX: &str = "farm.";
 
 /// Trained policies by name, or by the path of their file.
 pub struct ModelFiles;
@@ -147,18 +151,7 @@ impl PolicyWords {
             .collect()
     }
 
-    /// The policy.
-    ///
-    /// # Errors
-    /// All that is wrong with it.
-    pub fn spec(&self) -> Result<PolicySpec, Failure> {
-        PolicySpec::parse_with(&self.name, &self.parameters, &ModelFiles).map_err(|wrong| {
-            let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-            Failure::Usage(format!("--policy {}: {}", self.title(), wrong.join("; ")))
-        })
-    }
-
-    /// The policy on a scenario, alone or behind a guard with the default limits.
+    /// The policy on a scenario: alone, or behind a guard if `guarded` or if it has settings of one.
     ///
     /// # Errors
     /// All that is wrong with it, and why it does not fit the scenario.
@@ -168,33 +161,74 @@ impl PolicyWords {
         one_step: bool,
         guarded: bool,
     ) -> Result<Contender, Failure> {
-        let spec = self.spec()?;
-        let limits = limits(scenario);
-        let wrong = spec.check_fit(scenario.control.interval_seconds, &limits);
-        if let Some(wrong) = wrong.first() {
-            let (policy, scenario) = (self.title(), &scenario.name);
-            return Err(Failure::Usage(format!(
-                "--policy {policy} does not fit the scenario {scenario}: {wrong}"
-            )));
+        let is_limit = |(key, _): &(&String, &String)| key.starts_with(LIMIT_PREFIX);
+        let (given, parameters): (Vec<_>, Vec<_>) = self.parameters.iter().partition(is_limit);
+        let mut wrong = Vec::new();
+        let limits = limits(scenario, &given, &mut wrong);
+        let parameters = parameters.into_iter();
+        let parameters = parameters.map(|(key, value)| (key.clone(), value.clone()));
+        let spec = PolicySpec::parse_with(&self.name, &parameters.collect(), &ModelFiles);
+        let refuse = |wrong: &[String]| {
+            let cause = wrong.join("; ");
+            Failure::Usage(format!("--policy {}: {cause}", self.title()))
+        };
+        let spec = match spec {
+            Ok(spec) if wrong.is_empty() => spec,
+            Ok(_) => return Err(refuse(&wrong)),
+            Err(more) => {
+                wrong.extend(more.iter().map(ToString::to_string));
+                return Err(refuse(&wrong));
+            }
+        };
+        let unfit = spec.check_fit(scenario.control.interval_seconds, &limits);
+        if let Some(unfit) = unfit.first() {
+            let scenario = &scenario.name;
+            return Err(refuse(&[format!(
+                "does not fit the scenario {scenario}: {unfit}"
+            )]));
         }
-        let guard = guarded.then_some(limits);
-        let guarded = if guarded { ", guarded" } else { "" };
+        let note = if guarded { ", guarded" } else { "" };
         Ok(Contender {
-            name: format!("{}{guarded}", self.title()),
+            name: format!("{}{note}", self.title()),
             spec,
             one_step,
-            guard,
+            guard: (guarded || !given.is_empty()).then_some(limits),
         })
     }
 }
 
-/// The guard's default limits within the scenario's bounds.
-fn limits(scenario: &Scenario) -> Limits {
-    Limits {
+/// The guard's limits within the scenario's bounds, with those given as in a stack file.
+fn limits(scenario: &Scenario, given: &[(&String, &String)], wrong: &mut Vec<String>) -> Limits {
+    let mut limits = Limits {
         min: scenario.control.min_parallelism,
         max: scenario.control.max_parallelism,
         ..Limits::default()
+    };
+    for (key, value) in given {
+        let count = || value.parse::<u32>().map_err(|error| error.to_string());
+        let seconds = || match parse_duration(value) {
+            Ok(duration) => Ok(duration.as_secs_f64()),
+            Err(error) => Err(error.to_string()),
+        };
+        let set = match key.trim_start_matches(LIMIT_PREFIX) {
+            "min" => count().map(|count| limits.min = count),
+            "max" => count().map(|count| limits.max = count),
+            "step.up" => count().map(|count| limits.step_up = Some(count)),
+            "step.down" => count().map(|count| limits.step_down = Some(count)),
+            "stabilisation" => seconds().map(|seconds| limits.stabilisation_seconds = seconds),
+            "cooldown" => seconds().map(|seconds| limits.cooldown_seconds = seconds),
+            _ => Err(
+                "is unknown; known are: min, max, step.up, step.down, stabilisation, cooldown"
+                    .to_owned(),
+            ),
+        };
+        wrong.extend(set.err().map(|cause| format!("{key}: {value:?} {cause}")));
     }
+    if let Err(broken) = limits.check() {
+        let broken = broken.iter();
+        wrong.extend(broken.map(|broken| format!("{LIMIT_PREFIX}{broken}")));
+    }
+    limits
 }
 
 #[cfg(test)]
@@ -204,6 +238,11 @@ mod tests {
 
     fn words(text: &str) -> PolicyWords {
         text.parse().unwrap()
+    }
+
+    fn refused(text: &str) -> Failure {
+        let refused = words(text).contender(&Scenario::paper(), false, false);
+        refused.unwrap_err()
     }
 
     #[test]
@@ -223,20 +262,23 @@ mod tests {
         let usual = usual();
         assert!(usual.len() >= 5 + BuiltInModels::names().count());
         for words in usual {
-            words.spec().unwrap();
+            let scenario = Scenario::paper();
+            assert!(
+                words.contender(&scenario, false, false).is_ok(),
+                "{words:?}"
+            );
         }
     }
 
     #[test]
     fn what_is_wrong_with_a_policy_is_told_at_once() {
-        let told = words("queue:target=x,speed=9").spec().unwrap_err();
+        let told = refused("queue:target=x,speed=9,farm.min=y,farm.mix=1");
         assert!(matches!(told, Failure::Usage(_)));
         let told = told.to_string();
-        assert!(
-            told.contains("target: ") && told.contains("speed: "),
-            "{told}"
-        );
-        let told = words("sarsa:model=nowhere.json").spec().unwrap_err();
+        for word in ["target: ", "speed: ", "farm.min: ", "farm.mix: "] {
+            assert!(told.contains(word), "{told}");
+        }
+        let told = refused("sarsa:model=nowhere.json");
         assert!(
             told.to_string().contains("no file \"nowhere.json\""),
             "{told}"
@@ -252,5 +294,15 @@ mod tests {
         let limits = contender.guard.unwrap();
         assert_eq!((limits.min, limits.max), (1, 32));
         assert_eq!(contender.name, "predictive, guarded");
+        let own = words("queue:farm.min=4,farm.stabilisation=0s,farm.step.down=2");
+        let own = own.contender(&scenario, false, false).unwrap();
+        let limits = own.guard.unwrap();
+        assert_eq!((limits.min, limits.max, limits.step_down), (4, 32, Some(2)));
+        assert_eq!(limits.stabilisation_seconds, 0.0);
+        assert!(
+            refused("queue:farm.min=40")
+                .to_string()
+                .contains("40 is more than max 32")
+        );
     }
 }

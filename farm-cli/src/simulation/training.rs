@@ -7,7 +7,8 @@ use farm_policy::learned::Actions;
 use farm_sim::environment::Reward;
 use farm_sim::scenario::Scenario;
 use farm_train::course::{Course, CurvePoint};
-use farm_train::dqn;
+use farm_train::dqn::{self, DqnSettings};
+use farm_train::sarsa::{self, SarsaSettings};
 use serde::de::DeserializeOwned;
 
 use super::contenders::Pace;
@@ -16,6 +17,8 @@ use crate::failure::Failure;
 /// How a policy is learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Algorithm {
+    /// SARSA(λ): a table, as JSON
+    Sarsa,
     /// Double DQN: a network, as ONNX
     Dqn,
 }
@@ -24,6 +27,7 @@ impl Algorithm {
     /// Its name, which is also that of the policy.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Sarsa => "sarsa",
             Self::Dqn => "dqn",
         }
     }
@@ -31,6 +35,7 @@ impl Algorithm {
     /// How its files end.
     pub fn extension(self) -> &'static str {
         match self {
+            Self::Sarsa => "json",
             Self::Dqn => "onnx",
         }
     }
@@ -63,6 +68,9 @@ impl RewardName {
     }
 }
 
+/// The settings of the paper, in place of a file.
+const PUBLISHED: &str = "published";
+
 /// A training to be done.
 #[derive(Debug)]
 pub struct Order<'a> {
@@ -78,7 +86,7 @@ pub struct Order<'a> {
     pub steps: Option<u64>,
     /// What a step is worth, if not the usual.
     pub reward: Option<RewardName>,
-    /// A JSON file of settings, those that are not the usual ones.
+    /// [`PUBLISHED`], or a JSON file of those settings that are not the usual ones.
     pub settings: Option<&'a Path>,
     /// What the artefact says made it.
     pub command: String,
@@ -116,7 +124,7 @@ impl Order<'_> {
         };
         match self.algorithm {
             Algorithm::Dqn => {
-                let mut settings: dqn::DqnSettings = self.read_settings()?;
+                let mut settings = self.read_settings(DqnSettings::published)?;
                 settings.steps = self.steps.unwrap_or(settings.steps);
                 on_begin(settings.steps);
                 let course = self.course(dqn::course(self.scenario.clone(), actions));
@@ -126,6 +134,19 @@ impl Order<'_> {
                     bytes: trained.onnx,
                     curve: trained.curve,
                     steps: trained.contract.training.steps,
+                })
+            }
+            Algorithm::Sarsa => {
+                let mut settings = self.read_settings(SarsaSettings::published)?;
+                settings.steps = self.steps.unwrap_or(settings.steps);
+                on_begin(settings.steps);
+                let course = self.course(sarsa::course(self.scenario.clone(), actions));
+                let trained = sarsa::train(&course, &settings, self.seed, on_checkpoint);
+                let trained = trained.map_err(|error| failed(&error))?;
+                Ok(Made {
+                    bytes: trained.table.to_json().into_bytes(),
+                    curve: trained.curve,
+                    steps: trained.table.contract().training.steps,
                 })
             }
         }
@@ -140,9 +161,14 @@ impl Order<'_> {
         course
     }
 
-    fn read_settings<S: DeserializeOwned + Default>(&self) -> Result<S, Failure> {
-        let Some(path) = self.settings else {
-            return Ok(S::default());
+    fn read_settings<S: DeserializeOwned + Default>(
+        &self,
+        published: fn() -> S,
+    ) -> Result<S, Failure> {
+        let path = match self.settings {
+            None => return Ok(S::default()),
+            Some(path) if path == Path::new(PUBLISHED) => return Ok(published()),
+            Some(path) => path,
         };
         let refused =
             |cause: String| Failure::Refused(format!("--settings {}: {cause}", path.display()));

@@ -11,3 +11,4 @@ mod server;
 mod simulate;
 mod status;
 mod submit;
+mod train;

@@ -18,6 +18,7 @@ from farm_gym import _core
 from farm_gym.autoscaler import LiveFarmError
 from farm_gym.env import FarmEnv
 from farm_gym.live import LiveFarmEnv
+from farm_gym.policies import Evaluation, Point, Policy, evaluate, load_policy, train
 from farm_gym.seeds import EVALUATION_SEEDS
 from farm_gym.settings import FARM_SENSES, PAPER_SENSES
 from farm_gym.vector import FarmVectorEnv
@@ -48,9 +49,15 @@ __all__ = [
     "FARM_SENSES",
     "PAPER_SENSES",
     "SCENARIOS",
+    "Evaluation",
     "FarmEnv",
     "FarmVectorEnv",
     "LiveFarmEnv",
     "LiveFarmError",
+    "Point",
+    "Policy",
+    "evaluate",
+    "load_policy",
     "scenario",
+    "train",
 ]

@@ -1,5 +1,6 @@
 """The native part. Scenarios, contracts and rewards are JSON."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ def scenario_names() -> list[str]: ...
 def sense_names() -> list[str]: ...
 def contract(
     actions: str,
-    senses: list[str] | None,
+    features: str | None,
     interval_seconds: float,
     min_parallelism: int,
     max_parallelism: int,
@@ -54,3 +55,27 @@ class Live:
     def see(self, observation: str) -> tuple[NDArray[np.float32], float]: ...
     def order(self, action: int) -> int: ...
     def info(self) -> dict[str, Any]: ...
+
+class Policy:
+    @staticmethod
+    def named(name: str, parameters: dict[str, str]) -> Policy: ...
+    @staticmethod
+    def trained(file: bytes, parameters: dict[str, str]) -> Policy: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def contract(self) -> str | None: ...
+    def action(self, observation: NDArray[np.float32]) -> int: ...
+    def evaluate(self, scenario: str, first: int, end: int) -> list[dict[str, Any]]: ...
+
+def train(
+    algorithm: str,
+    scenario: str,
+    actions: str,
+    contract: str | None,
+    reward: str | None,
+    settings: str,
+    seed: int,
+    command: str,
+    progress: Callable[[str], object],
+) -> tuple[bytes, str, str]: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, SupportsInt
+from typing import Any, SupportsInt
 
 import gymnasium as gym
 import numpy as np
@@ -22,9 +22,9 @@ class FarmEnv(gym.Env[NDArray[np.float32], SupportsInt]):
     and `stream_seed`, which takes the tasks of that seed and leaves all other chance as drawn.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": render.modes(), "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": render.modes(), "render_fps": 4}  # noqa: RUF012
 
-    def __init__(self, *, render_mode: str | None = None, **options: Any) -> None:
+    def __init__(self, *, render_mode: str | None = None, **options: Any) -> None:  # noqa: ANN401
         """Make a farm; its first episode begins with `reset`."""
         self.settings = simulated(**options)
         self.render_mode = render.check_mode(render_mode)
@@ -55,7 +55,7 @@ class FarmEnv(gym.Env[NDArray[np.float32], SupportsInt]):
         observation, reward, terminated, truncated = self._simulation.step(int(action))
         return observation, reward, terminated, truncated, self._simulation.info()
 
-    def render(self) -> Any:
+    def render(self) -> Any:  # noqa: ANN401
         """Show the episode so far: text, or a picture as an array of pixels."""
         if self.render_mode is None:
             gym.logger.warn("render() without a render_mode: give one to gym.make")

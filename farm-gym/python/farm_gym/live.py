@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, SupportsInt
+from typing import Any, SupportsInt
 
 import gymnasium as gym
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from farm_gym import _core, render
 from farm_gym.autoscaler import DEFAULT_URL, Autoscaler, LiveFarmError
-from farm_gym.settings import Actions, Reward, Settings, contract, reward_json
+from farm_gym.settings import Actions, Observation, Reward, Settings, contract, reward_json
 
 PATIENCE_INTERVALS = 5
 SHORTEST_PATIENCE_SECONDS = 60.0
@@ -47,9 +46,10 @@ class LiveFarmEnv(gym.Env[NDArray[np.float32], SupportsInt]):
         time_scale: how much faster than in training the farm's clock runs.
         max_steps: steps of an episode.
         render_mode: "ansi" or "rgb_array".
+
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": render.modes(), "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": render.modes(), "render_fps": 4}  # noqa: RUF012
 
     def __init__(  # noqa: PLR0913
         self,
@@ -59,7 +59,7 @@ class LiveFarmEnv(gym.Env[NDArray[np.float32], SupportsInt]):
         user: str = "admin",
         password_file: str | Path | None = None,
         actions: Actions = "step",
-        observation: str | Sequence[str] = "paper",
+        observation: Observation = "paper",
         reward: Reward = "quality-and-cost",
         price: float | None = None,
         time_scale: float = 1.0,
@@ -131,7 +131,7 @@ class LiveFarmEnv(gym.Env[NDArray[np.float32], SupportsInt]):
         truncated = self.max_steps is not None and self._steps >= self.max_steps
         return observation, reward, False, truncated, self._info(shown)
 
-    def render(self) -> Any:
+    def render(self) -> Any:  # noqa: ANN401
         """Show the episode so far: text, or a picture as an array of pixels."""
         if self.render_mode is None:
             gym.logger.warn("render() without a render_mode: give one to gym.make")

@@ -57,7 +57,7 @@ def text(trace: Trace) -> str:
     for step in range(max(0, len(times) - ROWS), len(times)):
         bar = "█" * max(1, round(BAR * workers[step] / most)) if workers[step] else ""
         ratio = ratios[step]
-        met = "–" if math.isnan(ratio) else f"{100 * ratio:.1f} %"
+        met = "-" if math.isnan(ratio) else f"{100 * ratio:.1f} %"
         lines.append(
             f"{times[step]:6.0f} s {workers[step]:8.0f}  {bar:{BAR}} {queue[step]:6.0f} "
             f"{rates[step]:5.1f}/s {met:>8}"
@@ -93,8 +93,9 @@ def picture(trace: Trace) -> NDArray[np.uint8]:
     charts[3].axhline(100 * TARGET_RATIO, color="#555555", linestyle="--", linewidth=1)
     charts[3].set_ylim(-4, 104)
     charts[3].set_xlabel("time (s)")
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return pixels[..., :3].copy()
 
 
 def _steps(times: NDArray[np.float64]) -> Callable[[Axes, NDArray[np.float64]], Any]:

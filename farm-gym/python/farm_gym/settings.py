@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from farm_gym import _core
 
@@ -18,6 +19,9 @@ Actions = Literal["step", "free"]
 
 Reward = Literal["paper", "quality-and-cost", "missed-tasks"]
 """What a step is worth; see docs/gymnasium.md."""
+
+Observation = str | Sequence[str | Mapping[str, Any]]
+"""`"paper"`, `"farm"`, or a list of names and of features: `{"sense": …, "low": …, "high": …}`."""
 
 Scenario = str | Path | Mapping[str, Any]
 """A scenario's name, the path of its JSON, or the JSON's content."""
@@ -55,12 +59,14 @@ class Settings:
     contract: str
     reward: str
 
-    def observation_space(self) -> spaces.Box:
+    def observation_space(self) -> spaces.Space[NDArray[np.float32]]:
         """Return the bounds of the contract's features."""
         features = json.loads(self.contract)["features"]
         low = np.array([feature["low"] for feature in features], dtype=np.float32)
         high = np.array([feature["high"] for feature in features], dtype=np.float32)
-        return spaces.Box(low, high, dtype=np.float32)
+        box: Any = spaces.Box(low, high, dtype=np.float32)
+        space: spaces.Space[NDArray[np.float32]] = box
+        return space
 
     def action_space(self) -> spaces.Discrete:
         """Return one action for each step or level of the contract."""
@@ -76,7 +82,7 @@ def simulated(  # noqa: PLR0913
     *,
     scenario: Scenario = "paper",
     actions: Actions = "step",
-    observation: str | Sequence[str] = "paper",
+    observation: Observation = "paper",
     reward: Reward = "paper",
     price: float | None = None,
     randomisation: Mapping[str, Sequence[float]] | None = None,
@@ -84,7 +90,20 @@ def simulated(  # noqa: PLR0913
     control: Mapping[str, Any] | None = None,
     max_steps: int | None = None,
 ) -> Settings:
-    """Return the settings of a simulated farm."""
+    """Return the settings of a simulated farm.
+
+    Args:
+        scenario: its workload, its platform and its control loop.
+        actions: "step" or "free".
+        observation: "paper", "farm", or a list of names or features.
+        reward: "paper", "quality-and-cost" or "missed-tasks".
+        price: of a missed task, in workers for one interval, for "missed-tasks".
+        randomisation: ranges of factors, drawn for every episode: rate, service, start_up.
+        platform: what replaces parts of the scenario's platform.
+        control: what replaces parts of the scenario's control loop.
+        max_steps: most steps of an episode.
+
+    """
     farm = read_scenario(scenario)
     farm["randomisation"] = {**farm.get("randomisation", {}), **(randomisation or {})}
     farm["platform"] = {**farm["platform"], **(platform or {})}
@@ -125,7 +144,7 @@ def read_scenario(scenario: Scenario) -> dict[str, Any]:
 
 def contract(
     actions: Actions,
-    observation: str | Sequence[str],
+    observation: Observation,
     *,
     interval_seconds: float,
     min_parallelism: int,
@@ -133,19 +152,19 @@ def contract(
 ) -> str:
     """Return what a policy sees and may do, as JSON."""
     return _core.contract(
-        actions, senses(observation), interval_seconds, min_parallelism, max_parallelism
+        actions, features(observation), interval_seconds, min_parallelism, max_parallelism
     )
 
 
-def senses(observation: str | Sequence[str]) -> list[str] | None:
-    """Return the names that an observation option stands for; None for the paper's."""
+def features(observation: Observation) -> str | None:
+    """Return the features that an observation option stands for, as JSON; None for the paper's."""
     if observation == "paper":
         return None
     if observation == "farm":
-        return list(FARM_SENSES)
+        return json.dumps(FARM_SENSES)
     if isinstance(observation, str):
         raise ValueError(f"observation {observation!r}: use 'paper', 'farm' or a list of names")
-    return list(observation)
+    return json.dumps(list(observation))
 
 
 def reward_json(reward: Reward, price: float | None) -> str:

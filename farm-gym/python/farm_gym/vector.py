@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class FarmVectorEnv(VectorEnv[NDArray[np.float32], ArrayLike, NDArray[Any]]):
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
-        **options: Any,
+        **options: Any,  # noqa: ANN401
     ) -> None:
         """Make `num_envs` farms; their first episodes begin with `reset`."""
         mode = AutoresetMode(autoreset_mode)
@@ -108,7 +109,7 @@ class FarmVectorEnv(VectorEnv[NDArray[np.float32], ArrayLike, NDArray[Any]]):
             infos["final_obs"] = _objects(infos["final_obs"])
         return observations, rewards, terminated, truncated, infos
 
-    def _draw(self, indices: Any) -> None:
+    def _draw(self, indices: Iterable[int]) -> None:
         """Make the seeds ready with which these environments begin their next episodes."""
         for index in indices:
             self._next_seeds[index] = draw_seed(self._generators[index])

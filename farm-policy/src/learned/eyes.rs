@@ -47,6 +47,12 @@ pub enum Sense {
     ArrivalRate2,
     /// The arrival rate three intervals ago.
     ArrivalRate3,
+    /// The arrival rate, averaged: each interval counts a little less than half.
+    ArrivalRateSmoothed,
+    /// The highest averaged arrival rate since the farm began.
+    ArrivalRatePeak,
+    /// Tasks that wait or are computed.
+    TasksInSystem,
 }
 
 impl fmt::Display for Sense {
@@ -58,6 +64,9 @@ impl fmt::Display for Sense {
 
 /// Arrival rates that are remembered beside the present one.
 const RATES_KEPT: usize = 3;
+
+/// Weight of the newest interval in the averaged rate.
+const RATE_GAIN: f64 = 0.45;
 
 impl Sense {
     /// The paper's nine numbers in its order.
@@ -84,9 +93,13 @@ impl Sense {
             Self::Workers => (1.0, most),
             Self::CompletionSecondsMean => (0.0, 150.0),
             Self::CompletionSecondsMax => (0.0, 160.0),
-            Self::ArrivalRate | Self::ArrivalRate1 | Self::ArrivalRate2 | Self::ArrivalRate3 => {
-                (0.0, 12.0)
-            }
+            Self::ArrivalRate
+            | Self::ArrivalRate1
+            | Self::ArrivalRate2
+            | Self::ArrivalRate3
+            | Self::ArrivalRateSmoothed
+            | Self::ArrivalRatePeak => (0.0, 12.0),
+            Self::TasksInSystem => (0.0, 2.0 * most),
             Self::Qos => (0.0, 1.0),
             Self::InFlight | Self::AvailableWorkers | Self::StartingWorkers | Self::OfferedLoad => {
                 (0.0, most)
@@ -118,6 +131,8 @@ pub struct Eyes {
     service_seconds_mean: Option<f64>,
     /// Arrival rates of the intervals before, the latest first.
     rates: [f64; RATES_KEPT],
+    smoothed_rate: Option<f64>,
+    peak_rate: f64,
 }
 
 impl Eyes {
@@ -128,6 +143,8 @@ impl Eyes {
             time_scale,
             service_seconds_mean: None,
             rates: [0.0; RATES_KEPT],
+            smoothed_rate: None,
+            peak_rate: 0.0,
         }
     }
 
@@ -140,6 +157,8 @@ impl Eyes {
     pub fn forget(&mut self) {
         self.service_seconds_mean = None;
         self.rates = [0.0; RATES_KEPT];
+        self.smoothed_rate = None;
+        self.peak_rate = 0.0;
     }
 
     /// Writes the features of `observation` into `input`, clipped to their bounds.
@@ -147,6 +166,7 @@ impl Eyes {
         if observation.service_seconds_mean.is_some() {
             self.service_seconds_mean = observation.service_seconds_mean;
         }
+        self.follow_rate(observation);
         let paper = observation.paper_view();
         input.clear();
         input.extend(self.features.iter().map(|feature| {
@@ -157,6 +177,18 @@ impl Eyes {
         }));
         self.rates.rotate_right(1);
         self.rates[0] = observation.arrival_rate_per_second;
+    }
+
+    /// The first look has no interval behind it, and so no rate.
+    fn follow_rate(&mut self, observation: &Observation) {
+        let rate = observation.arrival_rate_per_second;
+        let smoothed = match self.smoothed_rate {
+            None if rate == 0.0 => return,
+            None => rate,
+            Some(before) => before + RATE_GAIN * (rate - before),
+        };
+        self.smoothed_rate = Some(smoothed);
+        self.peak_rate = self.peak_rate.max(smoothed);
     }
 
     fn number(&self, sense: Sense, paper: &[f64; 9], observation: &Observation) -> f64 {
@@ -187,6 +219,9 @@ impl Eyes {
             Sense::ArrivalRate1 => rate(self.rates[0]),
             Sense::ArrivalRate2 => rate(self.rates[1]),
             Sense::ArrivalRate3 => rate(self.rates[2]),
+            Sense::ArrivalRateSmoothed => rate(self.smoothed_rate.unwrap_or(0.0)),
+            Sense::ArrivalRatePeak => rate(self.peak_rate),
+            Sense::TasksInSystem => observation.tasks_in_system() as f64,
         }
     }
 }

@@ -81,6 +81,21 @@ fn a_guard_keeps_its_limits() {
 }
 
 #[test]
+fn one_step_holds_even_for_a_guard() {
+    let limits = Limits {
+        min: 15,
+        max: 32,
+        ..Limits::default()
+    };
+    let guarded = Contender {
+        guard: Some(limits),
+        ..constant("1", true)
+    };
+    let outcome = run(&[guarded], 3..4, 1)[0].outcomes[0];
+    assert_eq!((outcome.parallelism_max, outcome.scaling_actions), (15, 3));
+}
+
+#[test]
 fn differences_are_taken_seed_by_seed() {
     let results = run(&[constant("16", false), constant("14", false)], 0..12, 2);
     let difference = results[0].difference_to(&results[1]);

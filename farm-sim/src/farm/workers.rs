@@ -88,7 +88,7 @@ impl Workers {
     /// One worker leaves: the last to be there of those that are not there yet, else the first to
     /// look at or after `now`.
     pub fn leave(&mut self, now: Nanoseconds) {
-        let absent = self.busy.iter().rposition(|busy| busy.is_absent(now));
+        let absent = self.busy.iter().position(|busy| busy.is_absent(now));
         if let Some(index) = absent {
             self.busy.remove(index);
             return;

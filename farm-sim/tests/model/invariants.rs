@@ -17,7 +17,7 @@ fn wishes() -> impl Strategy<Value = Vec<u32>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(crate::cases(300))]
 
     /// What passes the check runs, whatever it is; no task is lost, none is counted twice.
     #[test]

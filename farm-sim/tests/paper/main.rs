@@ -5,5 +5,6 @@
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the message")]
 
 mod closed_loop;
+mod generator;
 mod published;
 mod replay;

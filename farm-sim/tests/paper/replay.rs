@@ -38,7 +38,9 @@ fn replay(published: &Published, stream: farm_sim::workload::Stream) -> Option<D
 #[test]
 fn published_actions_give_the_published_quality() {
     let streams = streams();
-    println!("policy            episodes  |QoS error|  bias  |queue error|  |window QoS error|");
+    println!(
+        "policy            episodes  |QoS error|   bias  |queue error|  |window QoS error|  |rate error|"
+    );
     for (policy, episodes) in episodes() {
         let deviations: Vec<Deviation> = episodes
             .iter()
@@ -51,7 +53,7 @@ fn published_actions_give_the_published_quality() {
         let window_points = mean(|deviation| deviation.window_qos_points);
         let rate = mean(|deviation| deviation.rate_per_second);
         println!(
-            "{policy:16} {:9} {error_points:12.2} {bias_points:+6.2} {queue_tasks:14.2} {window_points:19.2} {rate:.3}",
+            "{policy:16} {:9} {error_points:12.2} {bias_points:+6.2} {queue_tasks:14.2} {window_points:19.2} {rate:13.3}",
             deviations.len(),
         );
         assert!(deviations.len() >= 9, "{policy}: step lengths are missing");

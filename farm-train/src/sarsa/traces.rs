@@ -12,7 +12,16 @@ pub enum TraceKind {
     Replacing,
 }
 
-/// The traces of one episode: state, action, and how much of a surprise it is taught.
+/// The trace of one choice.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Trace {
+    pub state: u64,
+    pub action: usize,
+    /// How much of a surprise it is taught.
+    pub strength: f64,
+}
+
+/// The traces of one episode.
 #[derive(Debug)]
 pub(super) struct Traces {
     kind: TraceKind,
@@ -20,7 +29,7 @@ pub(super) struct Traces {
     decay: f64,
     /// Fainter traces are forgotten.
     threshold: f64,
-    traces: Vec<(u64, usize, f64)>,
+    traces: Vec<Trace>,
 }
 
 impl Traces {
@@ -41,25 +50,23 @@ impl Traces {
     /// Fades every trace, then marks the choice that was just made.
     pub fn mark(&mut self, state: u64, action: usize) {
         let (decay, threshold) = (self.decay, self.threshold);
-        let mut known = false;
-        let kind = self.kind;
         self.traces.retain_mut(|trace| {
-            trace.2 *= decay;
-            if (trace.0, trace.1) == (state, action) {
-                known = true;
-                trace.2 = match kind {
-                    TraceKind::Accumulating => trace.2 + 1.0,
-                    TraceKind::Replacing => 1.0,
-                };
-            }
-            trace.2 >= threshold
+            trace.strength *= decay;
+            trace.strength >= threshold
         });
-        if !known {
-            self.traces.push((state, action, 1.0));
+        let chosen = |trace: &&mut Trace| (trace.state, trace.action) == (state, action);
+        match (self.traces.iter_mut().find(chosen), self.kind) {
+            (Some(trace), TraceKind::Accumulating) => trace.strength += 1.0,
+            (Some(trace), TraceKind::Replacing) => trace.strength = 1.0,
+            (None, _) => self.traces.push(Trace {
+                state,
+                action,
+                strength: 1.0,
+            }),
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (u64, usize, f64)> {
+    pub fn iter(&self) -> impl Iterator<Item = Trace> {
         self.traces.iter().copied()
     }
 }
@@ -73,7 +80,7 @@ mod tests {
         for (state, action) in choices {
             traces.mark(*state, *action);
         }
-        traces.iter().collect()
+        traces.iter().map(|trace| (trace.state, trace.action, trace.strength)).collect()
     }
 
     #[test]

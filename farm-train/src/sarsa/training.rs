@@ -1,201 +1,292 @@
-//! Training.
+//! The loop: act, learn, score, keep the best.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 
+use farm_policy::InvalidSetting;
 use farm_policy::learned::Table;
 use farm_sim::environment::{Environment, Reward};
 use farm_sim::random::{Cause, random_for};
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use super::bins;
 use super::learner::{Learner, Transition};
+use super::settings::SarsaSettings;
+use super::suitable_bins;
 use super::traces::Traces;
-use super::{SarsaSettings, TrainError, Trained};
 use crate::course::{Course, CurvePoint, Score, TRAINING_SEEDS, VALIDATION_SEEDS};
 
+/// Episodes between two samples of the mean.
+const SAMPLE_EVERY_EPISODES: u32 = 16;
+
+/// What came of a training.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// The table that did best.
+    pub table: Table,
+    /// How good it is, on all validation seeds.
+    pub score: Score,
+    /// How good it was on the way, on some of them.
+    pub curve: Vec<CurvePoint>,
+    /// The reward in the end, its price adapted to the target.
+    pub reward: Reward,
+}
+
+/// Why nothing was trained.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A setting that makes no sense.
+    #[error("settings: {0}")]
+    Setting(#[from] InvalidSetting),
+    /// A scenario that cannot be simulated.
+    #[error("scenario: {0}")]
+    Scenario(String),
+    /// A contract that cannot be kept.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Contract(Vec<InvalidSetting>),
+    /// The values grew beyond all bounds.
+    #[error("the values are not finite after {steps} steps: use a smaller alpha")]
+    Diverged {
+        /// Control steps trained until then.
+        steps: u64,
+    },
+}
+
+/// Trains a table with SARSA(λ) and keeps the checkpoint that does best on validation seeds.
+///
+/// `progress` is told each checkpoint's score and may end the training there. What the contract
+/// says of its training is completed, but for the command, which is the caller's. Equal courses,
+/// settings and seeds give equal tables.
+///
+/// # Errors
+/// [`TrainError`] if course or settings make no sense, or if the values diverge.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use farm_policy::learned::Actions;
+/// use farm_sim::scenario::Scenario;
+/// use farm_train::sarsa::{self, SarsaSettings};
+/// let course = sarsa::course(Scenario::paper(), Actions::Step);
+/// let settings = SarsaSettings {
+///     steps: 1_000,
+///     checkpoints: 1,
+///     checkpoint_episodes: 2,
+///     ..SarsaSettings::default()
+/// };
+/// let trained = sarsa::train(&course, &settings, 1, &mut |point| {
+///     println!("{} steps: {:.1} workers", point.steps, point.score.parallelism);
+///     ControlFlow::Continue(())
+/// })?;
+/// assert_eq!(trained.table.contract().training.algorithm, "sarsa");
+/// # Ok::<(), sarsa::TrainError>(())
+/// ```
 pub fn train(
     course: &Course,
     settings: &SarsaSettings,
     seed: u64,
     progress: &mut dyn FnMut(&CurvePoint) -> ControlFlow<()>,
 ) -> Result<Trained, TrainError> {
-    Training::new(course, settings, seed)?.run(progress)
+    settings.check()?;
+    course.contract.check().map_err(TrainError::Contract)?;
+    let mut training = Training::new(course, settings, seed)?;
+    let checkpoints = u64::from(settings.checkpoints);
+    for checkpoint in 1..=checkpoints {
+        training.run_until(settings.steps * checkpoint / checkpoints);
+        let point = training.score()?;
+        if progress(&point).is_break() {
+            break;
+        }
+        training.adapt_price(&point.score)?;
+    }
+    training.finish(seed)
 }
 
+/// What a table chooses, for [`Course::score`]: the best action of the state that decides, or
+/// nothing where no state does.
 pub fn greedy(table: &Table) -> impl FnMut(&[f64]) -> usize {
-    |input: &[f64]| {
+    |input| {
         let state = table.nearest(table.state(input));
-        state
-            .and_then(|state| table.best(state))
-            .unwrap_or(usize::MAX)
+        // No action has this number, so nothing changes.
+        (state.and_then(|state| table.best(state))).unwrap_or(usize::MAX)
     }
 }
 
 struct Training<'a> {
+    /// As given, but for the price of a missed task.
     course: Course,
     settings: &'a SarsaSettings,
+    began: Instant,
+    random: Randoms,
     environment: Environment,
     learner: Learner,
-    random: Pcg64Mcg,
     steps: u64,
-    episodes: u64,
-    epsilon: Option<f64>,
-    alpha: Option<f64>,
-    best: Option<(Table, Score)>,
-    began: Instant,
+    episodes: u32,
+    finalists: Vec<Finalist>,
     curve: Vec<CurvePoint>,
+}
+
+/// Chance, one stream per cause.
+struct Randoms {
+    episodes: Pcg64Mcg,
+    exploration: Pcg64Mcg,
+}
+
+/// A checkpoint that may be kept.
+struct Finalist {
+    table: Table,
+    steps: u64,
+    /// Smaller is better.
+    cost: f64,
 }
 
 impl<'a> Training<'a> {
     fn new(course: &Course, settings: &'a SarsaSettings, seed: u64) -> Result<Self, TrainError> {
-        let edges = course.contract.features.iter().map(|feature| {
-            let of = settings
-                .edges
-                .iter()
-                .find(|(sense, _)| *sense == feature.sense);
-            of.map(|(_, edges)| edges.clone()).unwrap_or_default()
-        });
-        let table = Table::new(course.contract.clone(), edges.collect());
-        let traces = Traces::new(
-            settings.traces,
-            settings.gamma * settings.lambda,
-            settings.trace_threshold,
+        let mut root = random_for(seed, Cause::Exploration);
+        let mut stream = || Pcg64Mcg::seed_from_u64(root.random());
+        let contract = &course.contract;
+        let bins = settings.bins.clone();
+        let bins = bins.unwrap_or_else(|| suitable_bins(&course.scenario, contract));
+        let edges = bins::edges(&contract.features, &bins);
+        let decay = settings.discount * settings.lambda;
+        let learner = Learner::new(
+            Table::new(contract.clone(), edges),
+            Traces::new(settings.traces, decay, settings.trace_threshold),
+            settings.discount,
+            settings.initial_value,
         );
-        let environment = course
-            .environment(TRAINING_SEEDS.start)
-            .map_err(TrainError::Scenario)?;
         Ok(Self {
             course: course.clone(),
             settings,
-            environment,
-            learner: Learner::new(table, traces, settings.gamma, settings.initial_value),
-            random: random_for(seed, Cause::Exploration),
+            began: Instant::now(),
+            random: Randoms {
+                episodes: stream(),
+                exploration: stream(),
+            },
+            environment: (course.environment(TRAINING_SEEDS.start))
+                .map_err(TrainError::Scenario)?,
+            learner,
             steps: 0,
             episodes: 0,
-            epsilon: None,
-            alpha: None,
-            best: None,
-            began: Instant::now(),
+            finalists: Vec::new(),
             curve: Vec::new(),
         })
     }
 
-    fn run(
-        mut self,
-        progress: &mut dyn FnMut(&CurvePoint) -> ControlFlow<()>,
-    ) -> Result<Trained, TrainError> {
-        let checkpoints = self.settings.checkpoints;
-        for checkpoint in 1..=checkpoints {
-            let until = self.settings.steps * checkpoint / checkpoints;
-            while self.steps < until {
-                self.episode();
-                if self.episodes % 16 == 0 {
-                    self.learner.sample();
-                }
+    fn run_until(&mut self, steps: u64) {
+        while self.steps < steps {
+            self.run_episode();
+            if self.episodes.is_multiple_of(SAMPLE_EVERY_EPISODES) && self.settings.averaging {
+                self.learner.sample();
             }
-            let table = self.learner.take_mean();
-            let table = if self.settings.average {
-                table
-            } else {
-                self.learner.table().clone()
-            };
-            let seeds =
-                VALIDATION_SEEDS.start..VALIDATION_SEEDS.start + self.settings.checkpoint_episodes;
-            let score = self
-                .course
-                .score(seeds, greedy(&table))
-                .map_err(TrainError::Scenario)?;
-            let point = CurvePoint {
-                steps: self.steps,
-                seconds: self.began.elapsed().as_secs_f64(),
-                score,
-            };
-            self.curve.push(point);
-            let better = match &self.best {
-                None => true,
-                Some((_, best)) => self.better(&score, best),
-            };
-            if better {
-                self.best = Some((table, score));
-            }
-            if progress(&point).is_break() {
-                break;
-            }
-            self.adapt(&score)?;
         }
-        let (table, score) = self.best.ok_or(TrainError::Scenario("none".into()))?;
-        let price = match self.course.reward {
-            Reward::MissedTasks { price } => price,
-            _ => 0.0,
+    }
+
+    fn run_episode(&mut self) {
+        let settings = self.settings;
+        let progress_ratio = self.steps as f64 / settings.steps as f64;
+        let epsilon = settings.epsilon.at(progress_ratio, self.episodes);
+        let alpha = settings.alpha.at(progress_ratio, self.episodes);
+        let seed = self.random.episodes.random_range(TRAINING_SEEDS);
+        self.environment.reset(seed);
+        self.learner.begin();
+        let (mut state, mut action) = self.choose(epsilon);
+        let mut ended = self.environment.episode().end().is_some();
+        while !ended {
+            let step = self.environment.step(action);
+            ended = step.end.is_some();
+            let next = self.choose(epsilon);
+            let follows = !ended || settings.bootstrap_after_end;
+            let transition = Transition {
+                state,
+                action,
+                reward: step.reward,
+                next: follows.then_some(next),
+            };
+            self.learner.learn(transition, alpha);
+            (state, action) = next;
+            self.steps += 1;
+        }
+        self.episodes += 1;
+    }
+
+    /// The present state and what is to be done in it.
+    fn choose(&mut self, epsilon: f64) -> (u64, usize) {
+        let state = self.learner.visit(self.environment.input());
+        let random = &mut self.random.exploration;
+        let action = match random.random::<f64>() < epsilon {
+            true => {
+                let reach = self.settings.exploration_reach;
+                self.learner.explore(state, reach, random)
+            }
+            false => self.learner.best(state),
         };
+        (state, action)
+    }
+
+    /// Scores the table as it is now.
+    fn score(&mut self) -> Result<CurvePoint, TrainError> {
+        let diverged = TrainError::Diverged { steps: self.steps };
+        let table = self.learner.take_mean(self.settings.memory_ratio).ok_or(diverged)?;
+        let (start, episodes) = (VALIDATION_SEEDS.start, self.settings.checkpoint_episodes);
+        let score = self.score_of(&table, start..start + episodes)?;
+        self.finalists.push(Finalist {
+            table,
+            steps: self.steps,
+            cost: self.settings.cost(&score),
+        });
+        self.finalists.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+        self.finalists.truncate(self.settings.finalists);
+        let point = CurvePoint {
+            steps: self.steps,
+            seconds: self.began.elapsed().as_secs_f64(),
+            score,
+        };
+        self.curve.push(point);
+        Ok(point)
+    }
+
+    fn score_of(&self, table: &Table, seeds: Range<u64>) -> Result<Score, TrainError> {
+        let score = self.course.score(seeds, greedy(table));
+        score.map_err(TrainError::Scenario)
+    }
+
+    /// Makes a missed task dearer if too many are missed, and cheaper if fewer than may be.
+    fn adapt_price(&mut self, score: &Score) -> Result<(), TrainError> {
+        let Reward::MissedTasks { price } = self.course.reward else {
+            return Ok(());
+        };
+        let price = self.settings.adapted_price(price, score);
+        self.course.reward = Reward::MissedTasks { price };
+        let environment = self.course.environment(TRAINING_SEEDS.start);
+        self.environment = environment.map_err(TrainError::Scenario)?;
+        Ok(())
+    }
+
+    /// Keeps the finalist that does best on all validation seeds.
+    fn finish(self, seed: u64) -> Result<Trained, TrainError> {
+        let mut kept: Option<(f64, Score, &Finalist)> = None;
+        for finalist in &self.finalists {
+            let score = self.score_of(&finalist.table, VALIDATION_SEEDS)?;
+            let cost = self.settings.cost(&score);
+            if kept.is_none_or(|(least, _, _)| cost < least) {
+                kept = Some((cost, score, finalist));
+            }
+        }
+        let diverged = TrainError::Diverged { steps: self.steps };
+        let (_, score, finalist) = kept.ok_or(diverged)?;
+        let mut table = finalist.table.clone();
+        let training = table.training_mut();
+        training.algorithm = "sarsa".to_owned();
+        training.scenario = self.course.scenario.name.clone();
+        training.seed = seed;
+        training.steps = finalist.steps;
         Ok(Trained {
             table,
             score,
             curve: self.curve,
-            price,
+            reward: self.course.reward,
         })
-    }
-
-    fn better(&self, score: &Score, best: &Score) -> bool {
-        let Some(target) = self.settings.target_qos_ratio else {
-            return score.reward > best.reward;
-        };
-        match (score.qos_ratio >= target, best.qos_ratio >= target) {
-            (true, true) => score.parallelism < best.parallelism,
-            (false, false) => score.qos_ratio > best.qos_ratio,
-            (met, _) => met,
-        }
-    }
-
-    fn adapt(&mut self, score: &Score) -> Result<(), TrainError> {
-        let (Some(target), Reward::MissedTasks { price }) =
-            (self.settings.target_qos_ratio, self.course.reward)
-        else {
-            return Ok(());
-        };
-        let excess = (1.0 - score.qos_ratio) / (1.0 - target) - 1.0;
-        let factor = (1.0 + self.settings.price_gain * excess).clamp(0.8, 1.25);
-        self.course.reward = Reward::MissedTasks {
-            price: (price * factor).clamp(0.1, 1000.0),
-        };
-        self.environment = self
-            .course
-            .environment(TRAINING_SEEDS.start)
-            .map_err(TrainError::Scenario)?;
-        Ok(())
-    }
-
-    fn episode(&mut self) {
-        let done = self.steps as f64 / self.settings.steps as f64;
-        let epsilon = self.settings.epsilon.at(self.epsilon, done);
-        let alpha = self.settings.alpha.at(self.alpha, done);
-        (self.epsilon, self.alpha) = (Some(epsilon), Some(alpha));
-        self.environment
-            .reset(self.random.random_range(TRAINING_SEEDS));
-        self.learner.begin();
-        let mut state = self.learner.visit(self.environment.input());
-        let mut action = self.learner.choose(state, epsilon, &mut self.random);
-        let mut ended = false;
-        while !ended {
-            let step = self.environment.step(action);
-            ended = step.end.is_some();
-            let next_state = self.learner.visit(self.environment.input());
-            let next_action = self.learner.choose(next_state, epsilon, &mut self.random);
-            let follows = !(ended && self.settings.ends);
-            let next = follows.then_some((next_state, next_action));
-            self.learner.learn(
-                Transition {
-                    state,
-                    action,
-                    reward: step.reward,
-                    next,
-                },
-                alpha,
-            );
-            (state, action) = (next_state, next_action);
-            self.steps += 1;
-        }
-        self.episodes += 1;
     }
 }

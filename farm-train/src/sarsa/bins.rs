@@ -1,0 +1,89 @@
+//! Where states begin and end.
+
+use farm_policy::learned::{Contract, Feature, Sense};
+use farm_sim::scenario::Scenario;
+use serde::{Deserialize, Serialize};
+
+/// What a table sees where neither phases to come nor tasks so far are told.
+pub(super) const SENSES_WITHOUT_SCRIPT: [Sense; 4] = [
+    Sense::OfferedLoad,
+    Sense::Workers,
+    Sense::TaskQueue,
+    Sense::InFlight,
+];
+
+/// Parts into which each phase of a script is divided by the tasks collected.
+const PARTS_OF_PHASE: usize = 8;
+/// Most bins of a feature that counts workers.
+const MOST_WORKER_BINS: u32 = 32;
+/// A queue that is empty, short, and longer than workers free within a task's patience.
+const QUEUE_EDGES: [f64; 3] = [0.5, 4.5, 12.5];
+
+/// The bins of one feature: a number falls in the bin whose index is the count of edges that are
+/// not above it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureBins {
+    /// Which feature.
+    pub sense: Sense,
+    /// Where the next bin begins, ascending.
+    pub edges: Vec<f64>,
+}
+
+impl FeatureBins {
+    /// Bins of `sense` with these edges.
+    pub fn new(sense: Sense, edges: impl Into<Vec<f64>>) -> Self {
+        Self {
+            sense,
+            edges: edges.into(),
+        }
+    }
+}
+
+/// Bins that suit a scenario: the tasks collected, which tell how far the script is much finer than
+/// the phases to come do and are known on a live farm as well, the workers one by one, and the
+/// queue in four. Features that are not named make one bin.
+pub fn suitable_bins(scenario: &Scenario, contract: &Contract) -> Vec<FeatureBins> {
+    let workers = worker_edges(contract.min_parallelism, contract.max_parallelism, 1);
+    let mut bins = vec![
+        FeatureBins::new(Sense::Workers, workers),
+        FeatureBins::new(Sense::TaskQueue, QUEUE_EDGES),
+    ];
+    if scenario.control.hide_script {
+        let load = worker_edges(contract.min_parallelism, contract.max_parallelism, 2);
+        bins.push(FeatureBins::new(Sense::OfferedLoad, load.clone()));
+        bins.push(FeatureBins::new(Sense::InFlight, load));
+    } else {
+        bins.push(FeatureBins::new(Sense::OutputQueue, script_edges(scenario)));
+    }
+    bins
+}
+
+/// One edge for each feature's bins, in the order of the features.
+pub(super) fn edges(features: &[Feature], bins: &[FeatureBins]) -> Vec<Vec<f64>> {
+    let of = |sense| bins.iter().find(|bins| bins.sense == sense);
+    let edges = features.iter().map(|feature| of(feature.sense));
+    edges
+        .map(|bins| bins.map(|bins| bins.edges.clone()).unwrap_or_default())
+        .collect()
+}
+
+fn worker_edges(min: u32, max: u32, width: u32) -> Vec<f64> {
+    let width = width.max((max.saturating_sub(min) + 1).div_ceil(MOST_WORKER_BINS));
+    (min + 1..=max)
+        .step_by(width as usize)
+        .map(|workers| f64::from(workers) - 0.5)
+        .collect()
+}
+
+fn script_edges(scenario: &Scenario) -> Vec<f64> {
+    let mut edges = Vec::new();
+    let mut before = 0.0;
+    for phase in scenario.phases() {
+        let tasks = phase.tasks as f64;
+        let part = |part: usize| before + tasks * part as f64 / PARTS_OF_PHASE as f64;
+        edges.extend((1..=PARTS_OF_PHASE).map(part));
+        before += tasks;
+    }
+    edges
+}
