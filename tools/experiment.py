@@ -168,7 +168,9 @@ def train(farm: Farm, model: Model) -> Training:
     program, *words = model.command.split()
     if program != "farm" or words[:1] != ["train"]:
         raise ExperimentError(f"{model.path.name}: made by {model.command!r}, not by farm train")
-    print(f"training {model.path.name}: {model.command}", flush=True)
+    # One write: two trainings begin at the same time.
+    sys.stdout.write(f"training {model.path.name}: {model.command}\n")
+    sys.stdout.flush()
     out = OUT / model.path.name
     curve = IMAGES / f"experiment-curve-{model.path.stem}.svg"
     answer = farm.run(*words, "--out", str(out), "--curve", str(curve), "--seeds", "2")

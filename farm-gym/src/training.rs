@@ -7,6 +7,7 @@ use farm_sim::environment::Reward;
 use farm_sim::scenario::Scenario;
 use farm_train::course::{Course, CurvePoint};
 use farm_train::dqn::{self, DqnSettings};
+use farm_train::sarsa::{self, SarsaSettings};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use serde::Serialize;
@@ -17,7 +18,7 @@ use crate::settings::{named, parse, to_json};
 /// The artefact's file, the score and the learning curve: the latter two as JSON.
 type Trained = (Vec<u8>, String, String);
 
-/// Trains a policy with `"dqn"`. What is `None` is as the trainer would have it;
+/// Trains a policy with `"sarsa"` or `"dqn"`. What is `None` is as the trainer would have it;
 /// `settings` is JSON that replaces some of the trainer's own; `progress` is called with each point
 /// of the learning curve, and what it raises ends the training.
 #[pyfunction]
@@ -37,7 +38,14 @@ pub(crate) fn train(
 ) -> PyResult<Trained> {
     let scenario: Scenario = parse("the scenario", scenario)?;
     let actions: Actions = named("actions", actions)?;
-    let mut course = dqn::course(scenario, actions);
+    let mut course = match algorithm {
+        "sarsa" => sarsa::course(scenario, actions),
+        "dqn" => dqn::course(scenario, actions),
+        other => {
+            let cause = format!("algorithm {other:?}: use sarsa or dqn");
+            return Err(PyValueError::new_err(cause));
+        }
+    };
     if let Some(contract) = contract {
         course.contract = parse::<Contract>("the contract", contract)?;
     }
@@ -54,19 +62,31 @@ pub(crate) fn train(
         }
     };
     let trained = match algorithm {
-        "dqn" => {
+        "sarsa" => {
+            let settings = settled(settings)?;
+            py.detach(|| train_sarsa(&course, &settings, seed, &mut watch))
+        }
+        _ => {
             let settings = settled(settings)?;
             py.detach(|| train_dqn(&course, &settings, seed, &mut watch))
-        }
-        other => {
-            let cause = format!("algorithm {other:?}: use dqn");
-            return Err(PyValueError::new_err(cause));
         }
     };
     match raised {
         Some(error) => Err(error),
         None => trained,
     }
+}
+
+fn train_sarsa(
+    course: &Course,
+    settings: &SarsaSettings,
+    seed: u64,
+    watch: &mut dyn FnMut(&CurvePoint) -> ControlFlow<()>,
+) -> PyResult<Trained> {
+    let trained = sarsa::train(course, settings, seed, watch)
+        .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    let (score, curve) = (to_json(&trained.score)?, to_json(&trained.curve)?);
+    Ok((trained.table.to_json().into_bytes(), score, curve))
 }
 
 fn train_dqn(

@@ -166,7 +166,7 @@ def test_a_scenario_may_be_a_file_or_a_dictionary(tmp_path):
         ({"reward": "speed"}, "reward 'speed'"),
         ({"price": 2.0}, "price 2.0 belongs to the reward 'missed-tasks'"),
         ({"platform": {"polls": 1}}, "unknown field `polls`"),
-        ({"control": {"initial_parallelism": 99}}, "control: min 1 <= initial 99 <= max 32"),
+        ({"control": {"initial_parallelism": 99}}, "initial_parallelism 99 <= max_parallelism 32"),
         ({"randomisation": {"rate": [2.0, 1.0]}}, "randomisation.rate: 2 to 1 is no range"),
         ({"render_mode": "svg"}, "render_mode 'svg'"),
     ],

@@ -129,7 +129,7 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
-    build = ["cargo", "build", "--quiet", "-p", "farm-cli"]
+    build = ["cargo", "build", "--quiet", "--locked", "-p", "farm-cli"]
     subprocess.run(build, cwd=ROOT, check=True)
     farm = LiveFarm(tmp_path_factory.mktemp("live"))
     yield farm

@@ -12,11 +12,9 @@ use crate::plot;
 use crate::simulation::compare::Comparison;
 use crate::simulation::contenders::{self, Pace, PolicyWords};
 use crate::simulation::report::CSV_HEADING;
-use crate::simulation::scenario::SCENARIO_HELP;
+use crate::simulation::scenario;
 
-/// Arguments of `farm evaluate`.
-#[derive(clap::Args)]
-#[command(after_long_help = SCENARIO_HELP, after_help = "\
+const HELP: &str = "\
 Examples:
   farm evaluate
   farm evaluate --scenario sine --scenario bursts --policy predictive --policy queue:target=1
@@ -28,7 +26,11 @@ farm.step.up, farm.step.down, farm.stabilisation, farm.cooldown.
 
 All policies meet the same tasks, on seeds that nothing was trained or chosen on. Every table has
 the best constant: the smallest that reaches the target on other seeds. Intervals are of 95 %;
-differences are taken to the best constant, seed by seed.")]
+differences are taken to the best constant, seed by seed.";
+
+/// Arguments of `farm evaluate`.
+#[derive(clap::Args)]
+#[command(after_help = HELP, after_long_help = scenario::help_after(HELP))]
 pub struct Args {
     /// Workload, platform and control loop: a name (see --help), or a JSON file; repeatable
     #[arg(long = "scenario", value_name = "NAME|FILE", default_value = "paper")]

@@ -12,15 +12,17 @@ use crate::failure::Failure;
 use crate::output::{Fields, percent, print_json, print_line};
 use crate::plot;
 use crate::simulation::contenders::{Pace, PolicyWords, parse_parameter};
-use crate::simulation::scenario::{self, SCENARIO_HELP};
+use crate::simulation::scenario;
 
-/// Arguments of `farm simulate`.
-#[derive(clap::Args)]
-#[command(after_long_help = SCENARIO_HELP, after_help = "\
+const HELP: &str = "\
 Examples:
   farm simulate --scenario bursts --policy predictive --plot episode.svg
   farm simulate --policy static -p parallelism=15 --actions step --seed 7
-  farm simulate --show-scenario > mine.json && farm simulate --scenario mine.json")]
+  farm simulate --show-scenario > mine.json && farm simulate --scenario mine.json";
+
+/// Arguments of `farm simulate`.
+#[derive(clap::Args)]
+#[command(after_help = HELP, after_long_help = scenario::help_after(HELP))]
 pub struct Args {
     /// Workload, platform and control loop: a name (see --help), or a JSON file
     #[arg(long, value_name = "NAME|FILE", default_value = "paper")]

@@ -17,12 +17,10 @@ use crate::progress::Progress;
 use crate::simulation::compare::Comparison;
 use crate::simulation::contenders::{Pace, PolicyWords};
 use crate::simulation::report::Report;
-use crate::simulation::scenario::SCENARIO_HELP;
+use crate::simulation::scenario;
 use crate::simulation::training::{Algorithm, Made, Order, RewardName};
 
-/// Arguments of `farm train`.
-#[derive(clap::Args)]
-#[command(after_long_help = SCENARIO_HELP, after_help = "\
+const HELP: &str = "\
 Examples:
   farm train sarsa --scenario paper --actions step --seed 1 --curve curve.svg
   farm train dqn --scenario bursts --actions free --out bursts.onnx
@@ -30,7 +28,11 @@ Examples:
 
 Equal scenarios, settings and seeds make equal files, byte for byte. The best checkpoint on
 validation seeds is kept; Ctrl-C ends the training at the next one. What was trained is then
-evaluated on seeds that it never saw.")]
+evaluated on seeds that it never saw.";
+
+/// Arguments of `farm train`.
+#[derive(clap::Args)]
+#[command(after_help = HELP, after_long_help = scenario::help_after(HELP))]
 pub struct Args {
     /// How to learn
     #[arg(value_enum)]
@@ -53,7 +55,7 @@ pub struct Args {
     /// A JSON file of settings that are not to be the trainer's own; or "published": the paper's
     #[arg(long, value_name = "FILE|published")]
     settings: Option<PathBuf>,
-    /// The file of the trained policy [default: <algorithm>-<scenario>-<actions>.json or .onnx]
+    /// The file of the trained policy [default: such as sarsa-paper-step.json, dqn-paper-free.onnx]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Draw the learning curve into this SVG file
@@ -166,6 +168,8 @@ impl Args {
             format!("--actions {}", self.actions.name()),
             format!("--seed {}", self.seed),
         ];
+        let target = self.comparison.target;
+        words.extend(target.map(|target| format!("--target {target}")));
         words.extend(self.steps.map(|steps| format!("--steps {steps}")));
         let reward = self.reward.and_then(|reward| reward.to_possible_value());
         words.extend(reward.map(|reward| format!("--reward {}", reward.get_name())));

@@ -43,7 +43,7 @@ impl SeedSet {
 pub struct Comparison {
     /// Share of tasks that is to meet its deadline [default: the scenario's]
     #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
-    target: Option<f64>,
+    pub target: Option<f64>,
     /// Number of seeds
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=MOST_SEEDS))]
     seeds: u64,

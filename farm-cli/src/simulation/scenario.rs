@@ -7,7 +7,7 @@ use farm_sim::scenario::{SCENARIO_NAMES, Scenario};
 use crate::failure::Failure;
 
 /// What `--help` says about scenarios.
-pub const SCENARIO_HELP: &str = "\
+const SCENARIO_HELP: &str = "\
 Scenarios:
   paper           the experiment of arXiv 2602.06555: its workload, its platform, every 8 s
   paper-shuffled  its phases in a random order, unannounced
@@ -20,6 +20,11 @@ Scenarios:
   heavy           steady, service times that vary much
   departures      recorded: flights that left New York on one day
 A file holds one as JSON; --show-scenario prints one to begin with.";
+
+/// The end of a command's `--help`: its own words, then the scenarios.
+pub fn help_after(own: &str) -> String {
+    format!("{own}\n\n{SCENARIO_HELP}")
+}
 
 /// The scenario of that name, or in the JSON file at that path.
 ///

@@ -47,7 +47,7 @@ FARM_SENSES = (
 PAPER_SENSES = tuple(_core.sense_names())
 """The observation `"paper"`: the nine numbers of arXiv 2602.06555, in its order."""
 
-DEFAULT_PRICE = 2.0
+DEFAULT_PRICE = 5.0
 """Workers for one interval that one missed task is worth, unless `price` says otherwise."""
 
 

@@ -1,10 +1,16 @@
 //! What a training is told beside what it trains for.
 
 use farm_policy::InvalidSetting;
+use rand::RngExt;
+use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
 use super::Schedule;
-use crate::course::Score;
+use super::network::best;
+use crate::course::{Score, VALIDATION_SEEDS};
+
+/// How far from the best a drawn action is that is near it.
+const NEAR: usize = 2;
 
 /// How Double DQN learns. The default trains for every scenario of this repository.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,12 +55,17 @@ pub struct DqnSettings {
     pub gradient_norm_max: f64,
     /// Share of actions that are drawn instead of chosen.
     pub epsilon: Schedule,
+    /// Share of the drawn actions that are taken from the two on each side of the best, which tell
+    /// best from almost best; the others from all.
+    pub near_share: f64,
     /// How often the network is scored, evenly over the training.
     pub checkpoints: u32,
     /// Validation episodes of a score.
     pub checkpoint_episodes: u64,
-    /// Checkpoints that are scored again on all validation seeds in the end.
+    /// Checkpoints that are scored again in the end.
     pub finalists: usize,
+    /// Validation episodes of that score.
+    pub final_episodes: u64,
     /// What is asked of the checkpoint that is kept: of those with this share of tasks within
     /// their deadline it is the one of fewest workers. One point less weighs
     /// [`WORKERS_PER_POINT`](Self::WORKERS_PER_POINT) workers.
@@ -87,12 +98,14 @@ impl Default for DqnSettings {
             gradient_norm_max: 10.0,
             epsilon: Schedule::Line {
                 from: 1.0,
-                to: 0.01,
+                to: 0.05,
                 share: 0.5,
             },
+            near_share: 0.8,
             checkpoints: 50,
             checkpoint_episodes: 200,
             finalists: 5,
+            final_episodes: 1_000,
             target_qos_ratio: 0.9942,
         }
     }
@@ -130,6 +143,7 @@ impl DqnSettings {
                 to: 0.05,
                 factor: 0.98,
             },
+            near_share: 0.0,
             checkpoints: 8,
             ..Self::default()
         }
@@ -139,6 +153,19 @@ impl DqnSettings {
     pub(super) fn worth(&self, reward: f64) -> f32 {
         let worth = (reward + self.reward_offset) * self.reward_scale;
         worth.clamp(-self.reward_limit, self.reward_limit) as f32
+    }
+
+    /// The best action, or with probability `epsilon` another one that is drawn.
+    pub(super) fn choose(&self, values: &[f32], epsilon: f64, random: &mut Pcg64Mcg) -> usize {
+        let best = best(values);
+        if random.random::<f64>() >= epsilon {
+            return best;
+        }
+        if random.random::<f64>() >= self.near_share {
+            return random.random_range(0..values.len());
+        }
+        let last = values.len() - 1;
+        random.random_range(best.saturating_sub(NEAR)..=(best + NEAR).min(last))
     }
 
     /// By what checkpoints are compared: workers, and what is missing to the target.
@@ -163,6 +190,7 @@ impl DqnSettings {
             ("checkpoints", self.checkpoints.into()),
             ("checkpoint_episodes", self.checkpoint_episodes),
             ("finalists", self.finalists as u64),
+            ("final_episodes", self.final_episodes),
             (
                 "hidden",
                 self.hidden
@@ -175,9 +203,19 @@ impl DqnSettings {
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return Err(invalid(name, "0 trains nothing: use at least 1".to_owned()));
         }
+        let most = VALIDATION_SEEDS.end - VALIDATION_SEEDS.start;
+        let episodes = [
+            ("checkpoint_episodes", self.checkpoint_episodes),
+            ("final_episodes", self.final_episodes),
+        ];
+        if let Some((name, count)) = episodes.iter().find(|(_, count)| *count > most) {
+            let cause = format!("{count} are more than the {most} validation seeds");
+            return Err(invalid(name, cause));
+        }
         let ratios = [
             ("discount", self.discount),
             ("target_rate", self.target_rate),
+            ("near_share", self.near_share),
             ("target_qos_ratio", self.target_qos_ratio),
         ];
         for (name, ratio) in ratios {
@@ -211,6 +249,8 @@ fn invalid(setting: &str, cause: String) -> InvalidSetting {
 
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng;
+
     use super::*;
 
     #[test]
@@ -223,6 +263,30 @@ mod tests {
                 settings
             );
         }
+    }
+
+    #[test]
+    fn drawn_actions_are_near_the_best_as_often_as_told() {
+        let settings = DqnSettings {
+            near_share: 0.8,
+            ..DqnSettings::default()
+        };
+        let mut values = [0.0; 20];
+        values[18] = 1.0;
+        let mut random = Pcg64Mcg::seed_from_u64(4);
+        let mut drawn = [0_u32; 20];
+        for _ in 0..10_000 {
+            drawn[settings.choose(&values, 0.5, &mut random)] += 1;
+        }
+        // 5000 chosen; of 4000 near and 1000 anywhere 1000 + 50 each from 16 to 19.
+        assert!((5_850..6_250).contains(&drawn[18]), "{drawn:?}");
+        for near in [16, 17, 19] {
+            assert!((930..1_170).contains(&drawn[near]), "{drawn:?}");
+        }
+        assert!(
+            drawn[..16].iter().all(|count| (20..90).contains(count)),
+            "{drawn:?}"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The loop: act, remember, learn, score, keep the best.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use farm_policy::InvalidSetting;
@@ -27,9 +27,9 @@ pub struct Trained {
     pub onnx: Vec<u8>,
     /// What the file says of it.
     pub contract: Contract,
-    /// How good it is, on all validation seeds.
+    /// How good it is, on validation seeds.
     pub score: Score,
-    /// How good it was on the way, on some of them.
+    /// How good it was on the way, on fewer of them.
     pub curve: Vec<CurvePoint>,
 }
 
@@ -68,7 +68,7 @@ pub enum TrainError {
 /// [`TrainError`] if course or settings make no sense, or if the values diverge.
 ///
 /// ```
-/// use std::ops::{ControlFlow, Range};
+/// use std::ops::ControlFlow;
 /// use farm_policy::learned::Actions;
 /// use farm_sim::scenario::Scenario;
 /// use farm_train::dqn::{self, DqnSettings};
@@ -204,15 +204,13 @@ impl<'a> Training<'a> {
         let epsilon = settings.epsilon.at(progress_ratio, self.episodes);
         let network = self.learner.online();
         let values = network.compute(&self.observations, &mut self.pass);
-        let actions = self.course.contract.actions.len();
-        let features = self.course.contract.features.len();
+        let contract = &self.course.contract;
+        let (features, actions) = (contract.features.len(), contract.actions.len());
         let seen = self.observations.chunks_exact_mut(features);
         let mut next_observation = Vec::with_capacity(features);
         for ((lane, seen), values) in self.lanes.iter_mut().zip(seen).zip(values.chunks(actions)) {
-            let action = match self.random.exploration.random::<f64>() < epsilon {
-                true => self.random.exploration.random_range(0..actions),
-                false => best(values),
-            };
+            let random = &mut self.random.exploration;
+            let action = settings.choose(values, epsilon, random);
             let step = lane.environment.step(action);
             read(&lane.environment, &mut next_observation);
             let experience = Experience {
@@ -256,8 +254,7 @@ impl<'a> Training<'a> {
             let steps = self.steps;
             return Err(TrainError::Diverged { steps });
         }
-        let (start, episodes) = (VALIDATION_SEEDS.start, self.settings.checkpoint_episodes);
-        let score = self.score_of(&network, start..start + episodes)?;
+        let score = self.score_of(&network, self.settings.checkpoint_episodes)?;
         self.finalists.push(Finalist {
             network,
             steps: self.steps,
@@ -274,7 +271,8 @@ impl<'a> Training<'a> {
         Ok(point)
     }
 
-    fn score_of(&self, network: &Network, seeds: Range<u64>) -> Result<Score, TrainError> {
+    fn score_of(&self, network: &Network, episodes: u64) -> Result<Score, TrainError> {
+        let seeds = VALIDATION_SEEDS.start..VALIDATION_SEEDS.start + episodes;
         let (mut pass, mut observation) = (Pass::default(), Vec::new());
         let choose = |input: &[f64]| {
             observation.clear();
@@ -285,11 +283,11 @@ impl<'a> Training<'a> {
         score.map_err(TrainError::Scenario)
     }
 
-    /// Keeps the finalist that does best on all validation seeds.
+    /// Keeps the finalist that does best on more episodes.
     fn finish(self, seed: u64) -> Result<Trained, TrainError> {
         let mut kept: Option<(f64, Score, &Finalist)> = None;
         for finalist in &self.finalists {
-            let score = self.score_of(&finalist.network, VALIDATION_SEEDS)?;
+            let score = self.score_of(&finalist.network, self.settings.final_episodes)?;
             let cost = self.settings.cost(&score);
             if kept.is_none_or(|(least, _, _)| cost < least) {
                 kept = Some((cost, score, finalist));

@@ -2,6 +2,7 @@
 
 use farm_policy::learned::{Contract, Feature, Sense};
 use farm_sim::scenario::Scenario;
+use farm_sim::workload::Phase;
 use serde::{Deserialize, Serialize};
 
 /// What a table sees where neither phases to come nor tasks so far are told.
@@ -16,8 +17,8 @@ pub(super) const SENSES_WITHOUT_SCRIPT: [Sense; 4] = [
 const PARTS_OF_PHASE: usize = 8;
 /// Most bins of a feature that counts workers.
 const MOST_WORKER_BINS: u32 = 32;
-/// A queue that is empty, short, and longer than workers free within a task's patience.
-const QUEUE_EDGES: [f64; 3] = [0.5, 4.5, 12.5];
+/// A queue that is short, that is emptied while a task may wait, and that is not.
+const QUEUE_EDGES: [f64; 2] = [2.5, 9.5];
 
 /// The bins of one feature: a number falls in the bin whose index is the count of edges that are
 /// not above it.
@@ -42,7 +43,7 @@ impl FeatureBins {
 
 /// Bins that suit a scenario: the tasks collected, which tell how far the script is much finer than
 /// the phases to come do and are known on a live farm as well, the workers one by one, and the
-/// queue in four. Features that are not named make one bin.
+/// queue in three. Features that are not named make one bin.
 pub fn suitable_bins(scenario: &Scenario, contract: &Contract) -> Vec<FeatureBins> {
     let workers = worker_edges(contract.min_parallelism, contract.max_parallelism, 1);
     let mut bins = vec![
@@ -76,14 +77,57 @@ fn worker_edges(min: u32, max: u32, width: u32) -> Vec<f64> {
         .collect()
 }
 
+/// Phases of equal rate that follow each other are one.
 fn script_edges(scenario: &Scenario) -> Vec<f64> {
+    let phases = scenario.phases();
+    let same_rate = |a: &Phase, b: &Phase| a.tasks * b.windows == b.tasks * a.windows;
     let mut edges = Vec::new();
     let mut before = 0.0;
-    for phase in scenario.phases() {
-        let tasks = phase.tasks as f64;
+    for phases in phases.chunk_by(same_rate) {
+        let tasks: f64 = phases.iter().map(|phase| phase.tasks as f64).sum();
         let part = |part: usize| before + tasks * part as f64 / PARTS_OF_PHASE as f64;
         edges.extend((1..=PARTS_OF_PHASE).map(part));
         before += tasks;
     }
     edges
+}
+
+#[cfg(test)]
+mod tests {
+    use farm_policy::learned::{Actions, Sense, Table};
+    use farm_sim::scenario::{SCENARIO_NAMES, Scenario};
+
+    use super::{edges, suitable_bins};
+    use crate::sarsa::contract;
+
+    #[test]
+    fn a_script_is_divided_by_its_rates() {
+        let scenario = Scenario::paper();
+        let bins = suitable_bins(&scenario, &contract(&scenario, Actions::Step));
+        let script = bins.iter().find(|bins| bins.sense == Sense::OutputQueue);
+        let script = &script.unwrap().edges;
+        assert_eq!(script.len(), 24);
+        assert_eq!((script[7], script[15], script[23]), (90.0, 540.0, 1140.0));
+    }
+
+    #[test]
+    fn bins_are_of_features_that_are_seen_and_make_tables_of_bearable_size() {
+        for name in SCENARIO_NAMES {
+            for actions in [Actions::Step, Actions::Free] {
+                let scenario = Scenario::named(name).unwrap();
+                let contract = contract(&scenario, actions);
+                let bins = suitable_bins(&scenario, &contract);
+                let seen = |sense| {
+                    contract
+                        .features
+                        .iter()
+                        .any(|feature| feature.sense == sense)
+                };
+                assert!(bins.iter().all(|bins| seen(bins.sense)), "{name}");
+                let edges = edges(&contract.features, &bins);
+                let states = Table::new(contract, edges).states();
+                assert!((100..100_000).contains(&states), "{name}: {states} states");
+            }
+        }
+    }
 }

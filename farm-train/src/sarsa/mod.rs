@@ -9,7 +9,7 @@
 //!
 //! * a target instead of a price: what a missed task costs is adapted until the policy meets the
 //!   target with as few workers as it can ([`SarsaSettings::target_qos_ratio`]);
-//! * a checkpoint is the mean of the table since the one before, not the table of that moment
+//! * a checkpoint is a mean of the table over the steps before it, not the table of that moment
 //!   (Polyak and Juditsky 1992);
 //! * what is drawn to explore lies near what is best ([`SarsaSettings::exploration_reach`]): a farm
 //!   that is left with four workers for the sake of learning teaches nothing for many steps.
@@ -36,8 +36,8 @@ use crate::course::Course;
 /// Worker-seconds that one task beyond its deadline is worth at the beginning of a training; from
 /// then on the target decides.
 const MISSED_TASK_WORKER_SECONDS: f64 = 40.0;
-/// More actions than this are more than a table can compare.
-const MOST_LEVELS: u32 = 20;
+/// More actions than this take a table too long to compare.
+const MOST_LEVELS: u32 = 32;
 
 /// What a table is trained for by default: the [`contract`] of the scenario, and workers against
 /// missed deadlines as the reward.
@@ -51,7 +51,7 @@ pub fn course(scenario: Scenario, actions: Actions) -> Course {
 }
 
 /// What a table sees and does by default: the paper's nine numbers, and one worker more or less or
-/// one of up to 20 levels, evenly from the fewest to the most workers.
+/// one of up to 32 levels, evenly from the fewest to the most workers.
 ///
 /// Where the script is hidden, four numbers tell the load instead.
 ///

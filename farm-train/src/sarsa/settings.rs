@@ -41,9 +41,9 @@ pub struct SarsaSettings {
     pub target_qos_ratio: Option<f64>,
     /// Relative change of the price when twice as many tasks miss their deadline as may.
     pub price_gain: f64,
-    /// Whether a checkpoint is the mean of the table since the one before.
-    pub averaging: bool,
-    pub memory_ratio: f64,
+    /// Share of the training, back from a checkpoint, over which its table is averaged; what is
+    /// longer ago fades. 0: the table of that moment.
+    pub averaging_ratio: f64,
     /// How often the table is scored, evenly over the training.
     pub checkpoints: u32,
     /// Validation episodes of a score.
@@ -76,8 +76,7 @@ impl Default for SarsaSettings {
             bootstrap_after_end: false,
             target_qos_ratio: Some(0.9933),
             price_gain: 0.2,
-            averaging: true,
-            memory_ratio: 0.9,
+            averaging_ratio: 0.2,
             checkpoints: 50,
             checkpoint_episodes: 200,
             finalists: 5,
@@ -97,10 +96,7 @@ impl SarsaSettings {
         let bins = [
             (Sense::InputQueue, &[0.5, 1.5, 2.5][..]),
             (Sense::TaskQueue, &[0.5, 2.5, 5.5, 9.5, 15.5, 30.5]),
-            (
-                Sense::Workers,
-                &[3.5, 7.5, 11.5, 12.5, 16.5, 20.5, 24.5],
-            ),
+            (Sense::Workers, &[3.5, 7.5, 11.5, 12.5, 16.5, 20.5, 24.5]),
             (
                 Sense::CompletionSecondsMean,
                 &[0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
@@ -110,7 +106,10 @@ impl SarsaSettings {
         ];
         Self {
             steps: 7_427,
-            bins: Some(bins.map(|(sense, edges)| FeatureBins::new(sense, edges)).to_vec()),
+            bins: Some(
+                bins.map(|(sense, edges)| FeatureBins::new(sense, edges))
+                    .to_vec(),
+            ),
             alpha: Schedule::constant(0.025),
             discount: 0.99,
             lambda: 0.5,
@@ -125,7 +124,7 @@ impl SarsaSettings {
             initial_value: 0.0,
             bootstrap_after_end: true,
             target_qos_ratio: None,
-            averaging: false,
+            averaging_ratio: 0.0,
             checkpoints: 26,
             ..Self::default()
         }
@@ -153,6 +152,12 @@ impl SarsaSettings {
         price * factor.clamp(0.8, 1.25)
     }
 
+    /// What samples of the mean weigh at the next checkpoint.
+    pub(super) fn memory_ratio(&self) -> f64 {
+        let checkpoints = self.averaging_ratio * f64::from(self.checkpoints);
+        1.0 - 1.0 / checkpoints.max(1.0)
+    }
+
     /// Tells whether it can be trained with.
     ///
     /// # Errors
@@ -167,7 +172,10 @@ impl SarsaSettings {
     pub fn check(&self) -> Result<(), InvalidSetting> {
         let counts = [
             ("steps", self.steps),
-            ("exploration_reach", self.exploration_reach.unwrap_or(1) as u64),
+            (
+                "exploration_reach",
+                self.exploration_reach.unwrap_or(1) as u64,
+            ),
             ("checkpoints", self.checkpoints.into()),
             ("checkpoint_episodes", self.checkpoint_episodes),
             ("finalists", self.finalists as u64),
@@ -181,6 +189,7 @@ impl SarsaSettings {
             ("trace_threshold", self.trace_threshold),
             ("price_gain", self.price_gain),
             ("target_qos_ratio", self.target_qos_ratio.unwrap_or(1.0)),
+            ("averaging_ratio", self.averaging_ratio),
         ];
         for (name, ratio) in ratios {
             if !(0.0..=1.0).contains(&ratio) {

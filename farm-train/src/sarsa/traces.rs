@@ -80,7 +80,10 @@ mod tests {
         for (state, action) in choices {
             traces.mark(*state, *action);
         }
-        traces.iter().map(|trace| (trace.state, trace.action, trace.strength)).collect()
+        traces
+            .iter()
+            .map(|trace| (trace.state, trace.action, trace.strength))
+            .collect()
     }
 
     #[test]

@@ -177,7 +177,8 @@ impl<'a> Training<'a> {
     fn run_until(&mut self, steps: u64) {
         while self.steps < steps {
             self.run_episode();
-            if self.episodes.is_multiple_of(SAMPLE_EVERY_EPISODES) && self.settings.averaging {
+            let averages = self.settings.averaging_ratio > 0.0;
+            if averages && self.episodes.is_multiple_of(SAMPLE_EVERY_EPISODES) {
                 self.learner.sample();
             }
         }
@@ -228,7 +229,8 @@ impl<'a> Training<'a> {
     /// Scores the table as it is now.
     fn score(&mut self) -> Result<CurvePoint, TrainError> {
         let diverged = TrainError::Diverged { steps: self.steps };
-        let table = self.learner.take_mean(self.settings.memory_ratio).ok_or(diverged)?;
+        let memory_ratio = self.settings.memory_ratio();
+        let table = self.learner.take_mean(memory_ratio).ok_or(diverged)?;
         let (start, episodes) = (VALIDATION_SEEDS.start, self.settings.checkpoint_episodes);
         let score = self.score_of(&table, start..start + episodes)?;
         self.finalists.push(Finalist {
