@@ -8,7 +8,7 @@ from farm_gym.sb3 import FarmVecEnv, export_onnx
 from stable_baselines3 import DQN
 from stable_baselines3.common.vec_env import VecNormalize
 
-STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
+STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
 OPTIONS: dict[str, Any] = {"observation": "farm", "reward": "missed-tasks", "price": 5.0}
 
 farms = FarmVecEnv(16, **OPTIONS)

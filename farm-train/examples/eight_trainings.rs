@@ -1,7 +1,7 @@
 //! Eight trainings of the same kind, each evaluated on seeds that none was trained or chosen on.
 //!
 //! ```sh
-//! cargo run --release -p farm-train --example eight_trainings -- sarsa [step|free] [scenario]
+//! cargo run --release -p farm-train --example eight_trainings -- sarsa|dqn [step|free] [scenario]
 //! ```
 //!
 //! One training says little: the next seed may do worse. What is claimed of an algorithm is
@@ -14,6 +14,7 @@ use std::time::Instant;
 use farm_policy::learned::Actions;
 use farm_sim::scenario::Scenario;
 use farm_train::course::{CurvePoint, EVALUATION_SEEDS, Score};
+use farm_train::dqn::{self, DqnSettings};
 use farm_train::sarsa::{self, SarsaSettings};
 
 const TRAININGS: u64 = 8;
@@ -35,7 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let scenario = Scenario::named(word(2, "paper")).ok_or("no scenario has this name")?;
     let train = match word(0, "sarsa") {
         "sarsa" => train_sarsa,
-        other => return Err(format!("algorithm {other:?} is not sarsa").into()),
+        "dqn" => train_dqn,
+        other => return Err(format!("algorithm {other:?} is neither sarsa nor dqn").into()),
     };
 
     println!("seed    QoS %    std   workers  actions  seconds");
@@ -55,6 +57,15 @@ fn train_sarsa(scenario: &Scenario, actions: Actions, seed: u64) -> Result<Row, 
     let trained = sarsa::train(&course, &SarsaSettings::default(), seed, &mut go_on)?;
     let seconds = began.elapsed().as_secs_f64();
     let score = course.score(EVALUATION_SEEDS, sarsa::greedy(&trained.table))?;
+    Ok(Row { score, seconds })
+}
+
+fn train_dqn(scenario: &Scenario, actions: Actions, seed: u64) -> Result<Row, Box<dyn Error>> {
+    let course = dqn::course(scenario.clone(), actions);
+    let began = Instant::now();
+    let trained = dqn::train(&course, &DqnSettings::default(), seed, &mut go_on)?;
+    let seconds = began.elapsed().as_secs_f64();
+    let score = course.score(EVALUATION_SEEDS, trained.greedy())?;
     Ok(Row { score, seconds })
 }
 

@@ -16,6 +16,7 @@ mod training;
 
 use farm_policy::learned::{ActionSpace, Actions, Contract, Feature, Sense};
 use farm_sim::environment::Reward;
+use farm_sim::random::Duration;
 use farm_sim::scenario::Scenario;
 
 use crate::course::Course;
@@ -49,7 +50,8 @@ pub fn course(scenario: Scenario, actions: Actions) -> Course {
 ///
 /// Bounds are narrow where differences matter: a queue of 40 is as bad as one of 400. How far the
 /// script is, where it is known, is told piece by piece, each piece of a phase by a feature of its
-/// own: so a network can tell moments apart that are close in the whole.
+/// own: so a network can tell moments apart that are close in the whole. Free actions go up to
+/// twice the workers that its busiest phase keeps busy: more never pays.
 pub fn contract(scenario: &Scenario, actions: Actions) -> Contract {
     let control = &scenario.control;
     let (min, max) = (control.min_parallelism, control.max_parallelism);
@@ -78,11 +80,30 @@ pub fn contract(scenario: &Scenario, actions: Actions) -> Contract {
             start += phase.tasks;
         }
     }
+    let space = match peak_load_erlangs(scenario) {
+        Some(load) if actions == Actions::Free => {
+            let enough = (2.0 * load).ceil() as u32;
+            ActionSpace::every_level(min, enough.clamp(min, max))
+        }
+        _ => ActionSpace::named(actions, min, max),
+    };
     Contract {
         features,
         interval_seconds: control.interval_seconds,
         min_parallelism: min,
         max_parallelism: max,
-        ..Contract::paper(ActionSpace::named(actions, min, max))
+        ..Contract::paper(space)
     }
+}
+
+/// Busy workers that the busiest phase of the script needs, if it is known.
+fn peak_load_erlangs(scenario: &Scenario) -> Option<f64> {
+    let Duration::Gamma { mean, .. } = scenario.workload.service else {
+        return None;
+    };
+    let known = (!scenario.control.hide_script).then(|| scenario.phases())?;
+    let rates = known
+        .iter()
+        .map(|phase| phase.tasks as f64 / phase.windows as f64);
+    rates.max_by(f64::total_cmp).map(|rate| rate * mean)
 }

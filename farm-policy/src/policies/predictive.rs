@@ -38,7 +38,7 @@ impl Default for PredictiveSettings {
 /// ```text
 /// λ           damped trend of the arrival rate, one interval and one cold start ahead
 /// miss(c, λ)  = C(c, λS) exp(−(D − S) (c − λS) / (S (1 + v)/2))      Erlang C, Allen-Cunneen
-/// staff(λ)    = fewest c with miss(c, λ) ≤ (1 − target) / 2^caution
+/// staff(λ)    = fewest c with miss(c, λ) ≤ (1 − target) / 2^max(caution, −1.5)
 /// patience    = min(1, R / 10 S)
 /// crowd       = m + (1 − patience) (0.75 + caution/2) √σ²             tasks at once, after R
 ///               m = N e^(−R/S) + λS (1 − e^(−R/S)),  σ² = N e^(−R/S) (1 − e^(−R/S)) + λS (1 − e^(−R/S))
@@ -50,7 +50,7 @@ impl Default for PredictiveSettings {
 /// wanted      = max(clearing, comfortable)                           if parallelism < needed
 ///             = max(clearing, kept)                                  if kept < parallelism − 0.7 √(λS)
 ///             = max(clearing, parallelism)                           otherwise
-/// caution    += 0.3 (tasks missed − tasks that may be missed)        within −1 to 3
+/// caution    += 0.3 (tasks missed − tasks that may be missed)        within −2 to 3
 /// ```
 ///
 /// So it rises when the load needs it, then far enough not to rise again for noise; it stays while
@@ -114,7 +114,9 @@ const CROWD_DEVIATIONS: f64 = 0.75;
 const BAND_DEVIATIONS: f64 = 0.7;
 /// What one missed task adds to the caution, and its bounds.
 const CAUTION_GAIN: f64 = 0.3;
-const CAUTION_BOUNDS: (f64, f64) = (-1.0, 3.0);
+const CAUTION_BOUNDS: (f64, f64) = (-2.0, 3.0);
+/// Queueing theory is trusted this far, and not to be more pessimistic than that.
+const LEAST_STAFFING_CAUTION: f64 = -1.5;
 
 /// Service time, averaged over windows.
 #[derive(Debug, Clone, Copy)]
@@ -222,7 +224,8 @@ impl Predictive {
             arrival_rate_per_second: rate + reaction.patience * self.settings.headroom * noise,
             ..load
         };
-        let missed_ratio = promise.missed_ratio * (-self.caution).exp2();
+        let caution = self.caution.max(LEAST_STAFFING_CAUTION);
+        let missed_ratio = promise.missed_ratio * (-caution).exp2();
         let staff = |load: Load| load.servers_for(promise.wait_seconds, missed_ratio.min(0.5));
         // Tasks that are gone when help comes need no worker: then queueing theory alone decides.
         let deviations = (1.0 - reaction.patience) * (CROWD_DEVIATIONS + self.caution / 2.0);

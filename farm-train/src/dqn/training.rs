@@ -31,6 +31,14 @@ pub struct Trained {
     pub score: Score,
     /// How good it was on the way, on fewer of them.
     pub curve: Vec<CurvePoint>,
+    network: Network,
+}
+
+impl Trained {
+    /// Chooses the best action for an input.
+    pub fn greedy(&self) -> impl FnMut(&[f64]) -> usize {
+        greedy(&self.network)
+    }
 }
 
 /// Why nothing was trained.
@@ -273,13 +281,7 @@ impl<'a> Training<'a> {
 
     fn score_of(&self, network: &Network, episodes: u64) -> Result<Score, TrainError> {
         let seeds = VALIDATION_SEEDS.start..VALIDATION_SEEDS.start + episodes;
-        let (mut pass, mut observation) = (Pass::default(), Vec::new());
-        let choose = |input: &[f64]| {
-            observation.clear();
-            observation.extend(input.iter().map(|number| *number as f32));
-            best(network.compute(&observation, &mut pass))
-        };
-        let score = self.course.score(seeds, choose);
+        let score = self.course.score(seeds, greedy(network));
         score.map_err(TrainError::Scenario)
     }
 
@@ -306,6 +308,7 @@ impl<'a> Training<'a> {
             contract,
             score,
             curve: self.curve,
+            network: finalist.network.clone(),
         })
     }
 
@@ -322,6 +325,15 @@ impl<'a> Training<'a> {
         }
         let every = seen.len().div_ceil(GOLDEN_ROWS).max(1);
         Ok(seen.into_iter().step_by(every).collect())
+    }
+}
+
+fn greedy(network: &Network) -> impl FnMut(&[f64]) -> usize {
+    let (mut pass, mut observation) = (Pass::default(), Vec::new());
+    move |input| {
+        observation.clear();
+        observation.extend(input.iter().map(|number| *number as f32));
+        best(network.compute(&observation, &mut pass))
     }
 }
 

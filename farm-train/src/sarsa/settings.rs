@@ -59,7 +59,7 @@ impl Default for SarsaSettings {
             bins: None,
             alpha: Schedule::Line {
                 from: 0.1,
-                to: 0.003,
+                to: 0.005,
                 share: 1.0,
             },
             discount: 0.95,
@@ -74,7 +74,7 @@ impl Default for SarsaSettings {
             exploration_reach: Some(2),
             initial_value: 0.0,
             bootstrap_after_end: false,
-            target_qos_ratio: Some(0.9933),
+            target_qos_ratio: Some(0.9935),
             price_gain: 0.2,
             averaging_ratio: 0.2,
             checkpoints: 50,
