@@ -7,16 +7,18 @@ use serde::{Deserialize, Serialize};
 
 /// What a table sees where neither phases to come nor tasks so far are told.
 pub(super) const SENSES_WITHOUT_SCRIPT: [Sense; 4] = [
-    Sense::OfferedLoad,
+    Sense::ArrivalRateSmoothed,
+    Sense::ArrivalRatePeak,
     Sense::Workers,
-    Sense::TaskQueue,
-    Sense::InFlight,
+    Sense::TasksInSystem,
 ];
 
 /// Parts into which each phase of a script is divided by the tasks collected.
 const PARTS_OF_PHASE: usize = 8;
 /// Most bins of a feature that counts workers.
 const MOST_WORKER_BINS: u32 = 32;
+/// Rates, in tasks per second, where nothing is known of the load.
+const RATE_EDGES: [f64; 5] = [1.0, 2.0, 4.0, 6.0, 8.0];
 /// A queue that is short, that is emptied while a task may wait, and that is not.
 const QUEUE_EDGES: [f64; 2] = [2.5, 9.5];
 
@@ -47,15 +49,17 @@ impl FeatureBins {
 /// well without, and learns much sooner. Features that are not named make one bin.
 pub fn suitable_bins(scenario: &Scenario, contract: &Contract) -> Vec<FeatureBins> {
     let (min, max) = (contract.min_parallelism, contract.max_parallelism);
-    let mut bins = vec![FeatureBins::new(Sense::TaskQueue, QUEUE_EDGES)];
+    let mut bins = Vec::new();
     if let ActionSpace::Steps(_) = contract.actions {
         bins.push(FeatureBins::new(Sense::Workers, worker_edges(min, max, 1)));
     }
     if scenario.control.hide_script {
-        let load = worker_edges(min, max, 2);
-        bins.push(FeatureBins::new(Sense::OfferedLoad, load.clone()));
-        bins.push(FeatureBins::new(Sense::InFlight, load));
+        bins.push(FeatureBins::new(Sense::ArrivalRateSmoothed, RATE_EDGES));
+        bins.push(FeatureBins::new(Sense::ArrivalRatePeak, RATE_EDGES));
+        let crowd = worker_edges(min, max, 4);
+        bins.push(FeatureBins::new(Sense::TasksInSystem, crowd));
     } else {
+        bins.push(FeatureBins::new(Sense::TaskQueue, QUEUE_EDGES));
         bins.push(FeatureBins::new(Sense::OutputQueue, script_edges(scenario)));
     }
     bins

@@ -53,7 +53,8 @@ pub fn course(scenario: Scenario, actions: Actions) -> Course {
 /// What a table sees and does by default: the paper's nine numbers, and one worker more or less or
 /// one of up to 32 levels, evenly from the fewest to the most workers.
 ///
-/// Where the script is hidden, four numbers tell the load instead.
+/// Where the script is hidden, four numbers tell the load instead, and a step is at most three
+/// workers up and two down: what is not known is not worth 32 levels.
 ///
 /// ```
 /// use farm_policy::learned::Actions;
@@ -66,6 +67,7 @@ pub fn contract(scenario: &Scenario, actions: Actions) -> Contract {
     let (min, max) = (control.min_parallelism, control.max_parallelism);
     let space = match actions {
         Actions::Step => ActionSpace::unit_steps(),
+        Actions::Free if control.hide_script => ActionSpace::Steps((-2..=3).collect()),
         Actions::Free => ActionSpace::Levels(levels(min, max)),
     };
     let mut contract = Contract {
