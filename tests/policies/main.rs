@@ -77,7 +77,7 @@ const ROWS: &[Row] = &[
 /// paper: another load would say nothing of them.
 const PAPER_ROWS: &[Row] = &[
     (
-        "sarsa, one worker a step",
+        "sarsa",
         &[
             ("policy", "sarsa"),
             ("policy.model", "paper.sarsa.json"),
@@ -86,16 +86,7 @@ const PAPER_ROWS: &[Row] = &[
         ],
     ),
     (
-        "sarsa, free",
-        &[
-            ("policy", "sarsa"),
-            ("policy.model", "paper-free.sarsa.json"),
-            ("policy.time_scale", "0.1"),
-            ("stabilisation", "0s"),
-        ],
-    ),
-    (
-        "dqn, one worker a step",
+        "dqn",
         &[
             ("policy", "dqn"),
             ("policy.model", "paper.dqn.onnx"),
