@@ -6,7 +6,24 @@ use std::sync::Arc;
 use super::Artefact;
 
 /// The files that are part of this crate, by name; those of `farm-policy/models`.
-const BUILT_IN: &[(&str, &[u8])] = &[];
+const BUILT_IN: &[(&str, &[u8])] = &[
+    (
+        "paper.sarsa.json",
+        include_bytes!("../../models/paper.sarsa.json"),
+    ),
+    (
+        "paper-shuffled.sarsa.json",
+        include_bytes!("../../models/paper-shuffled.sarsa.json"),
+    ),
+    (
+        "paper.dqn.onnx",
+        include_bytes!("../../models/paper.dqn.onnx"),
+    ),
+    (
+        "paper-free.dqn.onnx",
+        include_bytes!("../../models/paper-free.dqn.onnx"),
+    ),
+];
 
 /// Finds the files of trained policies by name.
 ///

@@ -74,7 +74,7 @@ impl Default for SarsaSettings {
             exploration_reach: Some(2),
             initial_value: 0.0,
             bootstrap_after_end: false,
-            target_qos_ratio: Some(0.9935),
+            target_qos_ratio: Some(0.9938),
             price_gain: 0.2,
             averaging_ratio: 0.2,
             checkpoints: 50,
