@@ -159,8 +159,10 @@ async fn main() -> ExitCode {
     for row in ROWS.iter().filter(chosen) {
         run_constant(row).await;
     }
-    println!();
-    reaction::run().await;
+    if only.is_none() {
+        println!();
+        reaction::run().await;
+    }
     ExitCode::SUCCESS
 }
 
