@@ -102,7 +102,7 @@ impl Controller {
             self.decider = Decider::new(&self.settings);
             self.hand = Hand::default();
             self.last = None;
-            self.desk.hold("another replica of the autoscaler leads");
+            self.desk.clear("another replica of the autoscaler leads");
             self.asleep = false;
             self.shared.metrics.forget(self.settings.farm.as_str());
         }
@@ -168,10 +168,12 @@ impl Controller {
         let observed = Instant::now();
         let at_seconds = self.shared.clock.seconds(observed);
         let bounds = self.bounds(observed);
-        let ordered = self.desk.fresh_order();
+        let Some(ordered) = self.desk.fresh_order() else {
+            return;
+        };
         let decision = self
             .decider
-            .obey(at_seconds, &shown, &sight, bounds, ordered);
+            .obey(at_seconds, &shown, &sight, bounds, Some(ordered));
         self.carry_out(decision, Ok(sight), None, (begun, observed))
             .await;
     }
@@ -183,7 +185,11 @@ impl Controller {
                 self.desk.show(shown);
                 self.last = Some((sight.clone(), shown.clone()));
             }
-            _ => self.desk.hold(&decision.ruling.reasons.join("; ")),
+            // No order is carried out on what was seen before the farm went out of sight.
+            _ => {
+                self.last = None;
+                self.desk.hold(&decision.ruling.reasons.join("; "));
+            }
         }
     }
 

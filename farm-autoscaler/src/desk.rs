@@ -23,7 +23,7 @@ pub(crate) struct Shown {
     pub function: String,
     pub policy: String,
     pub settings: ShownSettings,
-    /// Number of the observation, from 1 at the start of this replica.
+    /// Number of the observation, from 1 when this replica began with the farm.
     pub sequence: u64,
     /// What the policy saw last; absent if nothing was observed yet.
     pub observation: Option<Observation>,
@@ -77,6 +77,15 @@ impl Desk {
     pub fn hold(&self, cause: &str) {
         self.shown
             .send_modify(|shown| shown.held = Some(cause.to_owned()));
+    }
+
+    /// Clears the desk: what lies on it ages, and so does the last order.
+    pub fn clear(&self, cause: &str) {
+        *self.lock() = None;
+        self.shown.send_modify(|shown| {
+            shown.observation = None;
+            shown.held = Some(cause.to_owned());
+        });
     }
 
     /// What lies out, from now on.

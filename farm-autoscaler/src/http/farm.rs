@@ -77,7 +77,7 @@ async fn observed_after(face: &Face, desk: &Desk, after: u64) -> Result<Shown, R
     let mut watch = desk.watch();
     tokio::select! {
         () = face.stopping.cancelled() => {}
-        _ = tokio::time::timeout(LONGEST_WAIT, watch.wait_for(|shown| shown.sequence != after)) => {}
+        _ = tokio::time::timeout(LONGEST_WAIT, watch.wait_for(|shown| shown.sequence != after && shown.observation.is_some())) => {}
     }
     let shown = watch.borrow().clone();
     Ok(shown)

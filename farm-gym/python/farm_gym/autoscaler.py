@@ -74,7 +74,8 @@ class Autoscaler:
         request = urllib.request.Request(self.url + path, data=body)  # noqa: S310
         request.add_header("Content-Type", "application/json")
         if body is not None and self._authorization is not None:
-            request.add_header("Authorization", self._authorization)
+            # A redirect may lead to another host, which is not to learn the password.
+            request.add_unredirected_header("Authorization", self._authorization)
         try:
             with self._opener.open(request, timeout=ANSWER_SECONDS) as answer:
                 content: dict[str, Any] = json.load(answer)

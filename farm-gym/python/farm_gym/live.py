@@ -43,7 +43,7 @@ class LiveFarmEnv(gym.Env[NDArray[np.float32], SupportsInt]):
         observation: "paper", "farm" or a list of names.
         reward: "paper", "quality-and-cost" or "missed-tasks".
         price: of a missed task, for "missed-tasks".
-        time_scale: how much faster than in training the farm's clock runs.
+        time_scale: the farm's times per time of training; 0.1 for a farm that is ten times as fast.
         max_steps: steps of an episode.
         render_mode: "ansi" or "rgb_array".
 
@@ -83,7 +83,7 @@ class LiveFarmEnv(gym.Env[NDArray[np.float32], SupportsInt]):
             contract=contract(
                 actions,
                 observation,
-                interval_seconds=self.interval_seconds * time_scale,
+                interval_seconds=self.interval_seconds / time_scale,
                 min_parallelism=max(1, bounds["min"]),
                 max_parallelism=bounds["max"],
             ),

@@ -111,8 +111,8 @@ impl Sense {
 
 /// Turns observations, in the order of time, into the input of a trained policy.
 ///
-/// `time_scale` tells how much faster than in training the farm's clock runs: with 0.1 a task of
-/// 0.15 s is shown as one of 1.5 s, and 50 tasks per second as 5.
+/// `time_scale` is the farm's times per time of training: with 0.1 a task of 0.15 s is shown as one
+/// of 1.5 s, and 50 tasks per second as 5.
 ///
 /// ```
 /// use farm_policy::Observation;

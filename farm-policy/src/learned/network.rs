@@ -142,6 +142,9 @@ impl Network {
     }
 }
 
+/// More golden rows prove no more, and each is computed when the file is loaded.
+const MOST_GOLDEN_ROWS: usize = 1024;
+
 /// Inputs and what the network made of them where it was trained.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -154,7 +157,7 @@ impl Golden {
     fn check(&self, contract: &Contract) -> Result<(), ArtefactError> {
         let (features, actions) = (contract.features.len(), contract.actions.len());
         let rows = self.observation.len();
-        let fits = rows > 0
+        let fits = (1..=MOST_GOLDEN_ROWS).contains(&rows)
             && self.values.len() == rows
             && self.observation.iter().all(|row| row.len() == features)
             && self.values.iter().all(|row| row.len() == actions);
@@ -169,7 +172,9 @@ impl Golden {
         Err(ArtefactError::Shape {
             what: "the golden pair",
             found: format!("{observation} and {values}"),
-            expected: format!("at least one row of {features} and as many of {actions}"),
+            expected: format!(
+                "1 to {MOST_GOLDEN_ROWS} rows of {features} and as many of {actions}"
+            ),
         })
     }
 }

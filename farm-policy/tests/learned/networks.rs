@@ -195,7 +195,7 @@ fn a_network_that_computes_something_else_is_refused() {
         let told = refusal(&model_with(&contract(), golden));
         assert!(told.starts_with("the golden pair is "), "{told}");
         assert!(
-            told.ends_with("at least one row of 2 and as many of 3"),
+            told.ends_with("1 to 1024 rows of 2 and as many of 3"),
             "{told}"
         );
     }
