@@ -291,7 +291,9 @@ def published_table(report: Report) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, published in PUBLISHED.items():
-        rows = [row for row in report["policies"] if row["policy"].split()[0] == name]
+        # The published policies knew the script.
+        named = [row for row in report["policies"] if row["policy"].split()[0] == name]
+        rows = [row for row in named if "shuffled" not in row["policy"]]
         for row in rows:
             here = (
                 estimate(row["qos_ratio"], 100, 2),
