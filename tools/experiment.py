@@ -227,7 +227,7 @@ def evaluate_all(farm: Farm, models: list[Model]) -> dict[str, str]:
         reports.append(evaluate_on(farm, scenario, UNSEEN_TARGET, "free", models))
     parts["unseen"] = unseen_table(reports)
     parts["unseen-all"] = "\n".join(f"### {r['scenario']}\n\n{table(r)}" for r in reports)
-    policy = next((m.policy for m in models if m.algorithm == "sarsa"), "predictive")
+    policy = next((m.policy for m in models if m.path.name == "paper.sarsa.json"), "predictive")
     picture = IMAGES / "experiment-episode.svg"
     farm.run("simulate", "--policy", policy, "--seed", "42", "--plot", str(picture))
     return parts
