@@ -7,6 +7,7 @@
 //! | stream | `farm-<F>-dead` | dead letters, until replayed or purged |
 //! | key-value bucket | `farm-<F>-jobs` | what each job is, how far it is |
 //! | key-value bucket | `farm-<F>-lease` | which collector leads |
+//! | key-value bucket | `farm-<F>-attempts` | of tasks delivered again, how their attempts ended |
 //! | object store | `farm-<F>-summaries` | what the collector folded, per job |
 //! | stream | `farm-<F>-control` | the last order of each kind to the workers |
 //! | subject | `farm.<F>.telemetry` | what worker replicas say of themselves; not stored |
@@ -71,6 +72,11 @@ impl Topology {
     /// Key-value bucket whose keys expire: the collector's lease.
     pub fn lease_bucket(&self) -> String {
         format!("farm-{}-lease", self.farm)
+    }
+
+    /// Key-value bucket of tasks that were delivered again: how their earlier attempts ended.
+    pub fn attempts_bucket(&self) -> String {
+        format!("farm-{}-attempts", self.farm)
     }
 
     /// Object store of what the collector folded.

@@ -36,6 +36,7 @@ pub(crate) struct Broker {
     pub workers: PullConsumer,
     pub jobs: kv::Store,
     pub lease: kv::Store,
+    pub attempts: kv::Store,
     pub summaries: ObjectStore,
     pub link: Link,
 }
@@ -87,6 +88,7 @@ pub(crate) async fn open(config: &Config) -> Result<Broker, Error> {
         workers: parts.workers,
         jobs: parts.jobs,
         lease: parts.lease,
+        attempts: parts.attempts,
         summaries: parts.summaries,
         link,
     })

@@ -28,6 +28,7 @@ pub(crate) struct Parts {
     pub workers: PullConsumer,
     pub jobs: kv::Store,
     pub lease: kv::Store,
+    pub attempts: kv::Store,
     pub summaries: ObjectStore,
 }
 
@@ -42,13 +43,14 @@ pub(crate) async fn ensure(
         let workers = setup.workers(&tasks).await?;
         Ok((tasks, workers))
     };
-    let ((tasks, workers), results, dead, control, jobs, lease, summaries) = tokio::try_join!(
+    let ((tasks, workers), results, dead, control, jobs, lease, attempts, summaries) = tokio::try_join!(
         tasks,
         setup.stream(result_stream(config, topology)),
         setup.stream(dead_stream(config, topology)),
         setup.stream(control_stream(config, topology)),
         setup.bucket(topology.jobs_bucket(), config.result_ttl.value),
         setup.bucket(topology.lease_bucket(), LEASE),
+        setup.bucket(topology.attempts_bucket(), config.result_ttl.value),
         setup.object_store(topology.summaries_store()),
     )?;
     Ok(Parts {
@@ -59,6 +61,7 @@ pub(crate) async fn ensure(
         workers,
         jobs,
         lease,
+        attempts,
         summaries,
     })
 }
