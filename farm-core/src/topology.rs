@@ -14,6 +14,8 @@
 //! | subject | `farm.<F>.decision` | what the autoscaler decided and why; not stored |
 //! | key-value bucket | `farm-autoscaler-lease` | which autoscaler replica leads; of no farm |
 
+use std::time::Duration;
+
 use crate::{FarmName, JobId, TaskId};
 
 /// The names of one farm on NATS.
@@ -38,6 +40,8 @@ impl Topology {
     pub const ALL_DECISIONS: &'static str = "farm.*.decision";
     /// Key-value bucket whose keys expire: which autoscaler replica leads.
     pub const AUTOSCALER_LEASE_BUCKET: &'static str = "farm-autoscaler-lease";
+    /// How long a key of it lives without being renewed.
+    pub const AUTOSCALER_LEASE: Duration = Duration::from_secs(6);
 
     /// The names of `farm`.
     pub fn new(farm: FarmName) -> Self {
@@ -185,9 +189,16 @@ impl Topology {
     }
 }
 
-/// Keys of the jobs bucket. Each key has one kind of writer, so that none overwrites another.
+/// Keys of the buckets. Each key of the jobs bucket has one kind of writer, so that none overwrites
+/// another.
 pub mod key {
-    use crate::JobId;
+    use crate::{JobId, TaskId};
+
+    /// In the attempts bucket: how earlier attempts of a task ended. `replay` tells how often the
+    /// task came back from the dead letters, after which its attempts count anew.
+    pub fn attempts(task: &TaskId, replay: u64) -> String {
+        format!("{task}.{replay}")
+    }
 
     /// What was asked: written by the emitter ([`crate::job::JobSpec`]).
     pub fn spec(job: &JobId) -> String {

@@ -71,6 +71,8 @@ struct Queued {
     task: TaskId,
     body: Bytes,
     delivery: u64,
+    /// Deliveries in which the worker failed.
+    failed: u64,
 }
 
 pub(crate) async fn run<W, E, C>(
@@ -136,6 +138,7 @@ where
                 task: task_id,
                 body,
                 delivery: 1,
+                failed: 0,
             }),
             Err(error) => dead.push(DeadTask {
                 task: task_id,
@@ -157,7 +160,7 @@ async fn compute<W: Worker, Summary>(
     let worker: &dyn ErasedWorker = worker;
     let mut outputs = Vec::new();
     while let Some(mut queued) = queue.pop_front() {
-        let verdict = match over_ceiling(queued.delivery, &POLICY) {
+        let verdict = match over_ceiling(queued.delivery - 1 - queued.failed, &POLICY) {
             Some(verdict) => verdict,
             None => {
                 farm.attempts += 1;
@@ -174,7 +177,10 @@ async fn compute<W: Worker, Summary>(
                         delay: Duration::ZERO,
                         cause: "the replica was lost".to_owned(),
                     },
-                    _ => judge(queued.delivery, result, &POLICY, 0.0),
+                    _ => {
+                        queued.failed += u64::from(result.is_err());
+                        judge(queued.failed, result, &POLICY, 0.0)
+                    }
                 }
             }
         };

@@ -6,7 +6,7 @@
 //! | failed, transient, attempts left | [`Verdict::Retry`] after its own delay or a backoff |
 //! | failed, transient, attempts used up | [`Verdict::Dead`] |
 //! | failed, permanent (a task that does not decode, a panic) | [`Verdict::Dead`] |
-//! | never got the task: delivered too often | [`Verdict::Dead`], see [`over_ceiling`] |
+//! | never got the task: lost with it too often | [`Verdict::Dead`], see [`over_ceiling`] |
 //!
 //! The server's own `max_deliver` is left unlimited: past it a task stays in the stream and is
 //! never delivered nor counted again.
@@ -33,7 +33,7 @@ pub(crate) enum Verdict {
 pub(crate) struct RetryPolicy {
     /// Attempts after which a transient failure is final.
     pub max_attempts: u64,
-    /// Deliveries after which a task is not even tried: it probably kills replicas.
+    /// Replicas lost with a task after which it is not even tried: it probably kills them.
     pub max_deliveries: u64,
     /// Delay before the second attempt; doubles with each further one.
     pub backoff: Duration,
@@ -41,7 +41,8 @@ pub(crate) struct RetryPolicy {
     pub backoff_max: Duration,
 }
 
-/// Decides about an attempt; `unit_random` in 0..1 jitters the backoff.
+/// Decides about an attempt, of which `attempt - 1` failed before; `unit_random` in 0..1 jitters
+/// the backoff.
 pub(crate) fn judge(
     attempt: u64,
     result: Result<Bytes, TaskError>,
@@ -65,12 +66,11 @@ pub(crate) fn judge(
     }
 }
 
-/// Whether a task was delivered so often that trying it again would be reckless.
-pub(crate) fn over_ceiling(delivery: u64, policy: &RetryPolicy) -> Option<Verdict> {
-    (delivery > policy.max_deliveries).then(|| Verdict::Dead {
+/// Whether so many replicas were lost with a task that trying it again would be reckless.
+pub(crate) fn over_ceiling(lost: u64, policy: &RetryPolicy) -> Option<Verdict> {
+    (lost >= policy.max_deliveries).then(|| Verdict::Dead {
         cause: format!(
-            "delivered {} times without a result: it probably kills the replicas that take it",
-            delivery - 1
+            "delivered {lost} times without a result: it probably kills the replicas that take it"
         ),
     })
 }
@@ -146,12 +146,10 @@ mod tests {
     }
 
     #[test]
-    fn a_drain_has_room_below_the_ceiling() {
-        assert_eq!(over_ceiling(6, &POLICY), None);
-        assert!(matches!(
-            over_ceiling(7, &POLICY),
-            Some(Verdict::Dead { .. })
-        ));
+    fn a_task_is_tried_until_the_ceiling() {
+        assert_eq!(over_ceiling(5, &POLICY), None);
+        let dead = over_ceiling(6, &POLICY);
+        assert!(matches!(dead, Some(Verdict::Dead { .. })));
     }
 
     proptest! {

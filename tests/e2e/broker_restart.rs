@@ -1,6 +1,7 @@
 //! The broker may be killed at any time; what it had acknowledged stays true.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -89,4 +90,56 @@ async fn a_submit_that_saw_the_broker_die_says_202_only_for_what_is_stored() {
     let accepted: Accepted = answer.json().await.unwrap();
     assert_eq!(accepted.accepted, (BEFORE + AFTER) as u64);
     assert_each_has_its_result(&replica, &accepted.job, BEFORE + AFTER).await;
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// What a server may do that loses power, or a disk of three.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_comes_back_with_fewer_results_holds_up_no_later_job() {
+    const FEW: usize = 5;
+    const MANY: usize = 50;
+    let mut nats = NatsServer::start().await;
+    let settings = Function::sleeper(&nats).set("FARM_SLOTS", 8);
+    let replica = settings.start().await;
+    let run = async |count: usize| {
+        let job = replica.http.submit(&vec![json!({}); count]).await.job;
+        replica.http.ended(&job, SOON).await
+    };
+    run(FEW).await;
+    nats.stop().await;
+    let streams = nats.store_folder().join("jetstream/$G/streams");
+    let results = streams.join(settings.topology().results_stream());
+    let backup = nats.store_folder().with_file_name("backup");
+    copy_folder(&results, &backup);
+    nats.start_again().await;
+    eventually("connected again", SOON, async || {
+        replica.http.is_ready().await.then_some(())
+    })
+    .await;
+    run(MANY).await;
+
+    nats.stop().await;
+    std::fs::remove_dir_all(&results).unwrap();
+    copy_folder(&backup, &results);
+    nats.start_again().await;
+    eventually("connected again", SOON, async || {
+        replica.http.is_ready().await.then_some(())
+    })
+    .await;
+
+    let after = run(FEW).await;
+    assert_eq!((after.done, after.failed), (FEW as u64, 0));
+    assert!(replica.process.output().contains("has lost outcomes"));
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{self, CreateErrorKind, Operation};
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use farm_core::JobId;
 use farm_core::http::{JobState, JobStatus};
@@ -71,6 +72,25 @@ impl<'a> Jobs<'a> {
         Ok(entry.and_then(|json| serde_json::from_slice(&json).ok()))
     }
 
+    /// As `get`, but answered by the stream's leader: another replica may lag behind.
+    async fn latest<T: DeserializeOwned>(&self, key: String) -> Result<Option<T>, Unavailable> {
+        let subject = format!("{}{key}", self.store.prefix);
+        let message = match self
+            .store
+            .stream
+            .get_last_raw_message_by_subject(&subject)
+            .await
+        {
+            Ok(message) => message,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                return Ok(None);
+            }
+            Err(error) => return Err(Unavailable::new(&error)),
+        };
+        // What is deleted leaves a message without a body.
+        Ok(serde_json::from_slice(&message.payload).ok())
+    }
+
     async fn put<T: Serialize>(&self, key: String, value: &T) -> Result<(), Unavailable> {
         let json = serde_json::to_vec(value).map_err(|e| Unavailable::new(&e))?;
         let put = self.store.put(key, json.into()).await;
@@ -124,7 +144,11 @@ impl<'a> Jobs<'a> {
 
     /// Where `job` stands, or `None` if nothing is known of it.
     pub async fn status(&self, job: &JobId) -> Result<Option<JobStatus>, Unavailable> {
-        let record = self.record(job).await?;
+        let mut record = self.record(job).await?;
+        if record == JobRecord::default() {
+            // A client that was told of its job a moment ago must not hear that there is none.
+            record.spec = self.latest(key::spec(job)).await?;
+        }
         Ok(account(job, &record, clock::now_seconds()))
     }
 
@@ -157,7 +181,7 @@ impl<'a> Jobs<'a> {
     }
 
     pub async fn is_cancelled(&self, job: &JobId) -> Result<bool, Unavailable> {
-        let mark: Option<JobCancel> = self.get(key::cancel(job)).await?;
+        let mark: Option<JobCancel> = self.latest(key::cancel(job)).await?;
         Ok(mark.is_some())
     }
 

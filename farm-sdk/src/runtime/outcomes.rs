@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::DirectGetErrorKind;
 use farm_core::envelope::{self, Outcome};
 use farm_core::http::{Ended, JobStatus, TaskOutcome};
 use farm_core::topology::Topology;
@@ -15,6 +17,7 @@ use tokio::io::AsyncReadExt;
 use crate::clock;
 use crate::runtime::broker::Broker;
 use crate::runtime::reading::Reading;
+use crate::task_error::chain;
 
 /// Outcomes that go into one answer at most; more are there to be streamed.
 pub(crate) const MOST_AT_ONCE: u64 = 10_000;
@@ -100,12 +103,27 @@ fn raw(json: &[u8]) -> Option<Box<RawValue>> {
     RawValue::from_string(text).ok()
 }
 
+/// The outcome of `task`, if one is stored.
+///
+/// Any replica of the stream answers: one that lags behind may not have it yet.
+pub(crate) async fn stored(
+    broker: &Broker,
+    task: &TaskId,
+) -> Result<Option<StreamMessage>, String> {
+    let subject = broker.topology.result_subject(task);
+    match broker.results.direct_get_last_for_subject(subject).await {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
 /// The outcomes of `job` stored after `after`, as they come.
 pub(crate) async fn follow(broker: &Broker, job: &JobId, after: u64) -> Result<Reading, String> {
     let config = pull::OrderedConfig {
         filter_subject: broker.topology.job_results_wildcard(job),
         deliver_policy: DeliverPolicy::ByStartSequence {
-            start_sequence: after + 1,
+            start_sequence: after.saturating_add(1),
         },
         ..Default::default()
     };

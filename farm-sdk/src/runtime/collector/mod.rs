@@ -103,6 +103,9 @@ async fn lead(role: &Arc<CollectorRole>, stop: &CancellationToken) -> Result<(),
         .await
         .map_err(|error| chain(&error))?;
     leader.take_over(&mut changes).await?;
+    leader.expect_no_more_than(leader.last_stored().await?);
+    let mut connections = role.broker.link.connections();
+    connections.mark_unchanged();
     let consumer = role
         .broker
         .results
@@ -135,6 +138,7 @@ async fn lead(role: &Arc<CollectorRole>, stop: &CancellationToken) -> Result<(),
                 None => return Err("the jobs bucket's watch ended".to_owned()),
             },
             Some(event) = ended.recv() => leader.note_event(event).await?,
+            Ok(()) = connections.changed() => leader.check_stored().await?,
             _ = tick.tick() => leader.flush().await?,
         }
     }
@@ -185,6 +189,39 @@ impl Leader {
             account.touched_seconds = now;
         }
         Ok(())
+    }
+
+    /// The last outcome in the results stream.
+    async fn last_stored(&self) -> Result<u64, String> {
+        let info = self.role.broker.results.get_info().await;
+        Ok(info.map_err(|error| chain(&error))?.state.last_sequence)
+    }
+
+    /// A server that lost what it had acknowledged gives numbers anew that were counted before:
+    /// what follows must be counted all the same.
+    fn expect_no_more_than(&mut self, last_sequence: u64) {
+        if self.applied_sequence <= last_sequence {
+            return;
+        }
+        tracing::error!(
+            counted = self.applied_sequence,
+            stored = last_sequence,
+            "the results stream has lost outcomes that were counted: did the server lose its disk or its power?"
+        );
+        self.applied_sequence = last_sequence;
+        for account in self.ledger.accounts.values_mut() {
+            let applied = &mut account.progress.applied_sequence;
+            *applied = (*applied).min(last_sequence);
+        }
+    }
+
+    /// After a new connection, perhaps to a server that came back with less.
+    async fn check_stored(&self) -> Result<(), String> {
+        match self.last_stored().await {
+            Ok(last) if last < self.applied_sequence => Err("outcomes were lost".to_owned()),
+            // One that does not answer yet is noticed by the reading of its streams.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     fn read_stored(&mut self, entry: &Entry) {

@@ -2,7 +2,8 @@
 //!
 //! One subscription receives what any number of pull requests bring. A request that is open at
 //! the server counts as tasks on their way; what it did not bring is told by the status message
-//! that ends it. On a drain the subscription is closed in step with the server, so a task on its
+//! that ends it. An idle request is kept warm by heartbeats of the server: their silence tells that
+//! it was lost with the server's leader, which a connection to another server does not tell. On a drain the subscription is closed in step with the server, so a task on its
 //! way is handed back rather than left to the ack wait.
 
 use std::collections::HashMap;
@@ -19,8 +20,14 @@ use crate::runtime::broker::Broker;
 
 /// How long an idle pull waits at the server.
 const IDLE_PULL: Duration = Duration::from_secs(10);
+/// How often the server says that an idle pull still waits.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long without a word an idle pull counts as alive.
+const SILENCE: Duration = Duration::from_millis(4500);
 /// How long a pull for tasks known to wait stays open.
 const BUSY_PULL: Duration = Duration::from_millis(500);
+/// Status of a heartbeat.
+const HEARTBEAT_STATUS: u16 = 100;
 /// How long not to ask a server that could not answer.
 const REST: Duration = Duration::from_millis(250);
 /// How much longer than its own limit a request may stay unanswered before it counts as lost.
@@ -35,6 +42,8 @@ pub(crate) struct Intake {
     requests: HashMap<u64, Instant>,
     /// Tasks asked for and not arrived.
     outstanding: usize,
+    /// When the server was last asked, or last said anything.
+    heard: Instant,
     /// When to ask again after the server could not answer.
     not_before: Instant,
 }
@@ -42,8 +51,8 @@ pub(crate) struct Intake {
 /// What came in.
 pub(crate) enum Arrival {
     Task(Message),
-    /// A request ended without all its tasks.
-    RequestEnded,
+    /// No task: a request ended without all of them, or still waits.
+    Nothing,
     Closed,
 }
 
@@ -58,6 +67,7 @@ impl Intake {
             next_request: 0,
             requests: HashMap::new(),
             outstanding: 0,
+            heard: Instant::now(),
             not_before: Instant::now(),
         })
     }
@@ -70,7 +80,12 @@ impl Intake {
         if Instant::now() < self.not_before {
             return;
         }
-        let limit = if waiting { BUSY_PULL } else { IDLE_PULL };
+        let (limit, heartbeat) = if waiting {
+            (BUSY_PULL, String::new())
+        } else {
+            let nanoseconds = HEARTBEAT.as_nanos();
+            (IDLE_PULL, format!(r#","idle_heartbeat":{nanoseconds}"#))
+        };
         let id = self.next_request;
         self.next_request += 1;
         let subject = format!(
@@ -78,7 +93,8 @@ impl Intake {
             self.broker.topology.tasks_stream(),
             Topology::WORKERS_CONSUMER
         );
-        let request = format!(r#"{{"batch":{missing},"expires":{}}}"#, limit.as_nanos());
+        let expires = limit.as_nanos();
+        let request = format!(r#"{{"batch":{missing},"expires":{expires}{heartbeat}}}"#);
         let reply = format!("{}.{id}", self.inbox);
         let sent = self
             .broker
@@ -89,6 +105,7 @@ impl Intake {
             Ok(()) => {
                 self.requests.insert(id, Instant::now() + limit + PATIENCE);
                 self.outstanding += missing;
+                self.heard = Instant::now();
             }
             Err(error) => tracing::debug!(%error, "a pull request could not be sent"),
         }
@@ -99,10 +116,14 @@ impl Intake {
         let Some(message) = self.subscriber.next().await else {
             return Arrival::Closed;
         };
+        self.heard = Instant::now();
         let Some(status) = message.status else {
             self.outstanding = self.outstanding.saturating_sub(1);
             return Arrival::Task(message);
         };
+        if status.as_u16() == HEARTBEAT_STATUS {
+            return Arrival::Nothing;
+        }
         let id = message
             .subject
             .rsplit('.')
@@ -117,7 +138,7 @@ impl Intake {
             }
             self.note_status(status);
         }
-        Arrival::RequestEnded
+        Arrival::Nothing
     }
 
     /// A request that found no task, or waited in vain, is in order. Any other end (no JetStream
@@ -138,10 +159,14 @@ impl Intake {
         self.outstanding = 0;
     }
 
-    /// Forgets requests that were filled, or lost without a word.
+    /// Forgets requests that were filled, or lost without a word. What such a request brings all the
+    /// same is taken like any other task.
     pub fn forget_overdue(&mut self) {
         let now = Instant::now();
         self.requests.retain(|_, give_up| *give_up > now);
+        if now.duration_since(self.heard) > SILENCE {
+            self.requests.clear();
+        }
         if self.requests.is_empty() {
             self.outstanding = 0;
         }

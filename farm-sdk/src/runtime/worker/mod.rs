@@ -5,6 +5,7 @@ mod held;
 mod intake;
 mod orders;
 mod pace;
+mod past;
 mod report;
 mod settle;
 
@@ -26,6 +27,7 @@ use crate::config::Config;
 use crate::context::TaskFacts;
 use crate::metrics::{Computed, Metrics};
 use crate::runtime::broker::Broker;
+use crate::runtime::outcomes;
 use crate::trace::Tracer;
 use crate::verdict::{Verdict, judge, over_ceiling};
 use crate::worker::ErasedWorker;
@@ -35,6 +37,7 @@ use held::{Held, Hold};
 use intake::{Arrival, Intake};
 use orders::Orders;
 use pace::Pace;
+use past::Past;
 pub(crate) use report::Sums;
 use settle::{Settled, Settling};
 
@@ -79,7 +82,37 @@ impl Drop for Slot {
 
 struct Ready {
     delivery: Delivery,
+    past: Past,
     hold: Hold,
+}
+
+impl Ready {
+    fn is_suspect(&self) -> bool {
+        self.past.is_suspect(self.delivery.delivered)
+    }
+
+    /// Lets another replica have the task, and does not count that against it.
+    async fn give_back(self, broker: &Broker) {
+        self.past.note_returned(broker, &self.delivery).await;
+        self.delivery.hand_back(None).await;
+    }
+}
+
+/// Keeps a task that may kill its replica from taking others with it: it runs alone.
+#[derive(Default)]
+struct Quarantine {
+    /// Waits until the replica is empty.
+    waiting: Option<Ready>,
+    /// Whether the running task is a suspect.
+    running: bool,
+    /// Whether the next task may be a suspect, too: then one is asked for at a time.
+    wary: bool,
+}
+
+impl Quarantine {
+    fn is_occupied(&self) -> bool {
+        self.waiting.is_some() || self.running
+    }
 }
 
 struct Loop {
@@ -88,6 +121,7 @@ struct Loop {
     held: Held,
     pace: Pace,
     ready: VecDeque<Ready>,
+    quarantine: Quarantine,
     busy: usize,
     last_start: Instant,
     pending: u64,
@@ -118,6 +152,7 @@ pub(crate) async fn run(role: Arc<WorkerRole>) -> Result<(), async_nats::Subscri
         held,
         pace: Pace::default(),
         ready: VecDeque::new(),
+        quarantine: Quarantine::default(),
         busy: 0,
         last_start: Instant::now(),
         pending: 0,
@@ -152,7 +187,7 @@ impl Loop {
                 }
                 arrival = self.intake.next() => match arrival {
                     Arrival::Task(message) => self.take(message).await,
-                    Arrival::RequestEnded => {}
+                    Arrival::Nothing => {}
                     Arrival::Closed => return,
                 },
                 Ok(()) = self.slots.changed() => self.note_slots().await,
@@ -173,6 +208,7 @@ impl Loop {
 
     fn note_free(&mut self, service: Option<Duration>) {
         self.busy -= 1;
+        self.quarantine.running = false;
         if let Some(service) = service {
             self.pace.observe(service);
         }
@@ -192,6 +228,15 @@ impl Loop {
 
     /// Asks for what the free slots can take, and for short tasks some more to have ready.
     async fn ask(&mut self) {
+        if self.quarantine.is_occupied() {
+            return;
+        }
+        if self.quarantine.wary {
+            if self.busy + self.ready.len() == 0 {
+                self.intake.ask(1, false).await;
+            }
+            return;
+        }
         let free = self.slots().saturating_sub(self.busy + self.ready.len());
         let waiting = self.pending > 0;
         let ahead = if waiting {
@@ -209,12 +254,38 @@ impl Loop {
     }
 
     async fn take(&mut self, message: Message) {
-        let Some(ready) = self.read(message) else {
+        let Some(ready) = self.read(message).await else {
             return;
         };
         self.pending = ready.delivery.pending;
+        if self.quarantine.is_occupied() {
+            return ready.give_back(&self.role.broker).await;
+        }
+        if ready.is_suspect() {
+            return self.isolate(ready).await;
+        }
+        self.quarantine.wary = false;
         self.ready.push_back(ready);
         self.hand_back_surplus().await;
+    }
+
+    /// Makes room for a suspect: what has started may finish, and nothing else is in hand.
+    async fn isolate(&mut self, suspect: Ready) {
+        tracing::warn!(
+            task = %suspect.delivery.task,
+            lost = suspect.past.lost(suspect.delivery.delivered),
+            "replicas were lost with this task: it runs alone"
+        );
+        self.quarantine.waiting = Some(suspect);
+        self.quarantine.wary = true;
+        for ready in self.ready.drain(..) {
+            ready.give_back(&self.role.broker).await;
+        }
+        for message in self.intake.take_back().await {
+            if let Some(ready) = self.read(message).await {
+                ready.give_back(&self.role.broker).await;
+            }
+        }
     }
 
     /// Tasks that turn out longer than those before are not what this was asked to keep ready:
@@ -242,13 +313,14 @@ impl Loop {
         }
     }
 
-    fn read(&self, message: Message) -> Option<Ready> {
+    async fn read(&self, message: Message) -> Option<Ready> {
         let broker = &self.role.broker;
         let reply = message.reply.clone();
         let deadline = self.role.config.deadline;
         match Delivery::read(message, &broker.jetstream, &broker.topology, deadline) {
             Ok(delivery) => Some(Ready {
                 hold: self.held.hold(delivery.delivery_sequence, reply),
+                past: Past::read(broker, &delivery).await,
                 delivery,
             }),
             Err(error) => {
@@ -259,19 +331,32 @@ impl Loop {
     }
 
     fn start_ready(&mut self) {
+        if self.busy == 0
+            && let Some(suspect) = self.quarantine.waiting.take()
+        {
+            self.quarantine.running = true;
+            return self.start(suspect);
+        }
+        if self.quarantine.is_occupied() {
+            return;
+        }
         while self.busy < self.slots() && self.settling() < MAX_SETTLING {
             let Some(ready) = self.ready.pop_front() else {
                 return;
             };
-            self.busy += 1;
-            self.last_start = Instant::now();
-            self.role.metrics.set_busy_slots(self.busy);
-            let slot = Slot {
-                freed: self.freed.clone(),
-                service: None,
-            };
-            self.tasks.spawn(live(Arc::clone(&self.role), ready, slot));
+            self.start(ready);
         }
+    }
+
+    fn start(&mut self, ready: Ready) {
+        self.busy += 1;
+        self.last_start = Instant::now();
+        self.role.metrics.set_busy_slots(self.busy);
+        let slot = Slot {
+            freed: self.freed.clone(),
+            service: None,
+        };
+        self.tasks.spawn(live(Arc::clone(&self.role), ready, slot));
     }
 
     /// Hands back what has not started, and gives what has the grace period to finish.
@@ -280,13 +365,15 @@ impl Loop {
             role,
             intake,
             held,
-            ready,
+            mut ready,
+            quarantine,
             mut busy,
             tasks,
             freed,
             ..
         } = self;
         let started = Instant::now();
+        ready.extend(quarantine.waiting);
         for Ready { delivery, .. } in &ready {
             delivery.hand_back(None).await;
         }
@@ -327,7 +414,11 @@ impl Loop {
 
 /// The life of one delivery in this replica.
 async fn live(role: Arc<WorkerRole>, ready: Ready, mut slot: Slot) {
-    let Ready { delivery, hold } = ready;
+    let Ready {
+        delivery,
+        past,
+        hold,
+    } = ready;
     let span = role
         .tracer
         .attempt(&delivery.task, delivery.delivered, delivery.traceparent());
@@ -335,17 +426,22 @@ async fn live(role: Arc<WorkerRole>, ready: Ready, mut slot: Slot) {
         broker: &role.broker,
         replica: &role.config.replica,
         delivery: &delivery,
+        past,
         service,
         traceparent: span.traceparent(),
     };
-    if delivery.delivered > 1 && has_outcome(&role.broker, &delivery).await {
-        settling(Duration::ZERO).finish_stored().await;
+    if delivery.delivered > 1
+        && let Ok(Some(stored)) = outcomes::stored(&role.broker, &delivery.task).await
+    {
+        settling(Duration::ZERO).finish(&stored).await;
         role.metrics.settled(Settled::Duplicate.as_str());
         return;
     }
     let started = Instant::now();
-    let Some(verdict) = compute(&role, &delivery).await else {
+    let Some(verdict) = compute(&role, &delivery, past).await else {
+        // The process ends in a moment: handing back matters more than the note.
         delivery.hand_back(None).await;
+        past.note_returned(&role.broker, &delivery).await;
         role.metrics.settled("handed_back");
         return;
     };
@@ -376,14 +472,14 @@ async fn live(role: Arc<WorkerRole>, ready: Ready, mut slot: Slot) {
 }
 
 /// The verdict on one attempt, or `None` if the grace period ended first.
-async fn compute(role: &WorkerRole, delivery: &Delivery) -> Option<Verdict> {
+async fn compute(role: &WorkerRole, delivery: &Delivery, past: Past) -> Option<Verdict> {
     let policy = &role.config.retry;
     if let Some(defect) = &delivery.defect {
         return Some(Verdict::Dead {
             cause: defect.clone(),
         });
     }
-    if let Some(verdict) = over_ceiling(delivery.delivered, policy) {
+    if let Some(verdict) = over_ceiling(past.lost(delivery.delivered), policy) {
         return Some(verdict);
     }
     let facts = TaskFacts {
@@ -401,19 +497,10 @@ async fn compute(role: &WorkerRole, delivery: &Delivery) -> Option<Verdict> {
         result = computing => {
             let unit_random = f64::from(fresh_random()) / f64::from(u32::MAX);
             // The join fails only if the user's runtime is shut down under us.
-            result.ok().map(|result| judge(delivery.delivered, result, policy, unit_random))
+            result.ok().map(|result| judge(past.failed + 1, result, policy, unit_random))
         }
         () = role.grace_over.cancelled() => None,
     }
-}
-
-async fn has_outcome(broker: &Broker, delivery: &Delivery) -> bool {
-    let subject = broker.topology.result_subject(&delivery.task);
-    broker
-        .results
-        .direct_get_last_for_subject(subject)
-        .await
-        .is_ok()
 }
 
 /// Randomness for jitter only.

@@ -2,14 +2,16 @@
 //!
 //! The outcome of a task is the one message on its result subject, written only if there is none
 //! yet. That write decides: a second worker that computed the same task finds the place taken,
-//! for as long as results are kept, and only acknowledges.
+//! for as long as results are kept, and only acknowledges. It does so only after it has read the
+//! outcome back: the leader of a stream also refuses a place for which a write is under way, and
+//! that write may still come to nothing if the leader is lost.
 
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::context::PublishError;
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use bytes::Bytes;
 use farm_core::envelope::{self, Outcome};
 use farm_core::http::DeadLetter;
@@ -17,13 +19,14 @@ use farm_core::http::DeadLetter;
 use crate::clock;
 use crate::runtime::broker::{Broker, Refusal, refusal};
 use crate::runtime::dead_letter;
+use crate::runtime::outcomes;
 use crate::runtime::worker::delivery::Delivery;
+use crate::runtime::worker::past::Past;
 use crate::verdict::Verdict;
 
-/// How often a dead letter is written that finds another in its place.
-const LETTER_ATTEMPTS: usize = 10;
-/// When to look again for an outcome that could not be read.
-const UNREADABLE: Duration = Duration::from_secs(1);
+/// First and longest pause before something is tried again that NATS did not do.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How a verdict was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +54,22 @@ pub(crate) struct Settling<'a> {
     pub broker: &'a Broker,
     pub replica: &'a str,
     pub delivery: &'a Delivery,
+    pub past: Past,
     pub service: Duration,
     pub traceparent: Option<String>,
 }
 
 enum Stored {
     New,
-    AlreadyThere,
+    /// By an earlier attempt, or by this one if its acknowledgement was lost.
+    Before(Box<StreamMessage>),
+    TooLarge(String),
+}
+
+/// What came of one conditional write.
+enum Written {
+    Yes,
+    Occupied,
     TooLarge(String),
 }
 
@@ -66,8 +78,9 @@ impl Settling<'_> {
     pub async fn settle(&self, verdict: Verdict) -> Settled {
         match verdict {
             Verdict::Retry { delay, cause } => {
-                let (task, attempt) = (&self.delivery.task, self.delivery.delivered);
+                let (task, attempt) = (&self.delivery.task, self.past.failed + 1);
                 tracing::warn!(%task, attempt, cause, ?delay, "a task failed, to be tried again");
+                self.past.note_failed(self.broker, self.delivery).await;
                 self.delivery.hand_back(Some(delay)).await;
                 Settled::Retried
             }
@@ -77,10 +90,7 @@ impl Settling<'_> {
                     self.delivery.remove(AckKind::Ack).await;
                     Settled::Done
                 }
-                Stored::AlreadyThere => {
-                    self.delivery.remove(AckKind::Ack).await;
-                    Settled::Duplicate
-                }
+                Stored::Before(stored) => self.finish(&stored).await,
                 Stored::TooLarge(limit) => {
                     let cause = format!(
                         "the result is too large for NATS: {limit}; raise max_payload, or return a reference to it"
@@ -105,26 +115,18 @@ impl Settling<'_> {
                 self.delivery.remove(AckKind::Term).await;
                 Settled::Failed
             }
-            Stored::AlreadyThere | Stored::TooLarge(_) => {
-                self.finish_stored().await;
-                Settled::Duplicate
+            Stored::Before(stored) => self.finish(&stored).await,
+            Stored::TooLarge(limit) => {
+                // A cause is short: a server that refuses it takes no outcome at all.
+                tracing::error!(%task, limit, "the failure of a task is too large for NATS");
+                self.delivery.hand_back(Some(LONGEST_PAUSE)).await;
+                Settled::Retried
             }
         }
     }
 
-    /// Completes what an earlier attempt, whose outcome is stored, may have left undone.
-    pub async fn finish_stored(&self) {
-        let subject = self.broker.topology.result_subject(&self.delivery.task);
-        let Ok(stored) = self
-            .broker
-            .results
-            .direct_get_last_for_subject(subject)
-            .await
-        else {
-            // Without having seen the outcome, nobody knows whether its dead letter is there.
-            self.delivery.hand_back(Some(UNREADABLE)).await;
-            return;
-        };
+    /// Completes what an earlier attempt, whose outcome is `stored`, may have left undone.
+    pub async fn finish(&self, stored: &StreamMessage) -> Settled {
         let failed = stored
             .headers
             .get(envelope::OUTCOME)
@@ -134,8 +136,10 @@ impl Settling<'_> {
             self.keep_dead_letter(cause).await;
         }
         self.delivery.remove(AckKind::Ack).await;
+        Settled::Duplicate
     }
 
+    /// Returns once the dead letter is stored, by whomever.
     async fn keep_dead_letter(&self, cause: String) {
         let letter = DeadLetter {
             task: self.delivery.task.clone(),
@@ -152,23 +156,29 @@ impl Settling<'_> {
         let bare = PublishMessage::build().payload(self.delivery.body());
         let full = bare.clone().headers(dead_letter::headers(&letter));
         let mut last = 0;
-        for _ in 0..LETTER_ATTEMPTS {
+        let mut pause = PAUSE;
+        loop {
             let message = full.clone().expected_last_subject_sequence(last);
             match self.publish(subject.clone(), message).await {
-                Stored::New => return,
-                Stored::TooLarge(_) => {
+                Written::Yes => return,
+                Written::TooLarge(_) => {
                     // A task that only just fitted leaves no room for its cause; the log has it.
-                    self.publish(subject, bare).await;
+                    if let Written::TooLarge(limit) = self.publish(subject, bare).await {
+                        tracing::error!(task = %self.delivery.task, limit, "a dead letter is too large for NATS: its body is lost");
+                    }
                     return;
                 }
-                // Ours, from an earlier attempt; or that of before a replay, which is deleted
-                // only after the task is queued again.
-                Stored::AlreadyThere => match self.kept_letter(&subject).await {
-                    Some((_, replays)) if replays >= letter.replays => return,
-                    Some((sequence, _)) => last = sequence,
-                    None => last = 0,
-                },
+                Written::Occupied => {}
             }
+            // By ours, from an earlier attempt; or by that of before a replay, which is deleted
+            // only after the task is queued again.
+            last = match self.kept_letter(&subject).await {
+                Some((_, replays)) if replays >= letter.replays => return,
+                Some((sequence, _)) => sequence,
+                None => 0,
+            };
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -185,13 +195,29 @@ impl Settling<'_> {
         Some((kept.sequence, replays.unwrap_or(0)))
     }
 
+    /// Stores the outcome, unless there is one that can be read back.
     async fn store(&self, outcome: Outcome, body: Bytes) -> Stored {
-        let subject = self.broker.topology.result_subject(&self.delivery.task);
+        let task = &self.delivery.task;
+        let subject = self.broker.topology.result_subject(task);
         let message = PublishMessage::build()
             .payload(body)
             .headers(self.headers(outcome))
             .expected_last_subject_sequence(0);
-        self.publish(subject, message).await
+        let mut pause = PAUSE;
+        loop {
+            match self.publish(subject.clone(), message.clone()).await {
+                Written::Yes => return Stored::New,
+                Written::TooLarge(limit) => return Stored::TooLarge(limit),
+                Written::Occupied => {}
+            }
+            match outcomes::stored(self.broker, task).await {
+                Ok(Some(stored)) => return Stored::Before(Box::new(stored)),
+                Ok(None) => tracing::debug!(%task, "another write of its outcome is under way"),
+                Err(cause) => tracing::warn!(%task, cause, "a stored outcome cannot be read yet"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     fn headers(&self, outcome: Outcome) -> HeaderMap {
@@ -224,23 +250,22 @@ impl Settling<'_> {
     }
 
     /// Publishes until the server has answered for certain.
-    async fn publish(&self, subject: String, message: PublishMessage) -> Stored {
-        let mut pause = Duration::from_millis(100);
+    async fn publish(&self, subject: String, message: PublishMessage) -> Written {
+        let mut pause = PAUSE;
         loop {
             let error = match self.send(subject.clone(), message.clone()).await {
-                Ok(()) => return Stored::New,
+                Ok(()) => return Written::Yes,
                 Err(error) => error,
             };
             match refusal(&error) {
-                // Perhaps our own, if its acknowledgement was lost: then it is stored, too.
-                Refusal::AlreadyThere => return Stored::AlreadyThere,
-                Refusal::TooLarge(limit) => return Stored::TooLarge(limit),
+                Refusal::AlreadyThere => return Written::Occupied,
+                Refusal::TooLarge(limit) => return Written::TooLarge(limit),
                 Refusal::Full(cause) | Refusal::Passing(cause) => {
                     tracing::warn!(task = %self.delivery.task, cause, "an outcome could not be stored yet, trying again");
                 }
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(5));
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
