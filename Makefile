@@ -8,7 +8,7 @@ SHELL := bash
 export PYTHONDONTWRITEBYTECODE := 1
 
 PYTHON_TOOLS := .tools/python
-PYTHON_SCRIPTS := examples/*.py tests/page/*.py tools/*.py
+PYTHON_SCRIPTS := examples/*.py tests/http/*.py tests/page/*.py tools/*.py
 GYM_SCRIPTS := farm-gym/python farm-gym/examples farm-gym/tests
 
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
@@ -27,13 +27,17 @@ demo: nats ## Run two example farms on this machine; pictures go to out/ (IMAGES
 policies: nats ## Run every scaling policy on a live farm; prints the tables of docs/benchmarks.md (SEEDS=3)
 	FARM_TESTS_RELEASE=1 cargo run --locked -p farm-tests --bin policies -- --seeds $(or $(SEEDS),3)
 
+.PHONY: extremes
+extremes: nats ## Overload, poison, huge and long jobs, slow readers, live; prints the tables of docs/extremes.md (ONLY=name)
+	FARM_TESTS_RELEASE=1 cargo run --release --locked -p farm-tests --bin extremes -- $(if $(ONLY),--only "$(ONLY)")
+
 .PHONY: experiment
 experiment: ## Redo the paper's experiment, training included; writes docs/experiment.md
 	cargo build --release --locked -p farm-cli
 	@python3 tools/experiment.py
 
 .PHONY: test
-test: check nats faas-cli browser ## Check and test everything, against real servers
+test: check deny nats faas-cli browser ## Check and test everything, against real servers
 	$(call heading,Rust: tests against real servers)
 	cargo test --locked --workspace
 	$(call heading,Python: the package farm_gym)
@@ -66,9 +70,16 @@ fmt: python-tools ## Format all sources
 	$(PYTHON_TOOLS)/bin/ruff check --fix $(PYTHON_SCRIPTS) $(GYM_SCRIPTS)
 
 .PHONY: deny
-deny: ## Check licences and origins of all dependencies (builds cargo-deny once)
+deny: ## Check licences, origins and known flaws of all dependencies (builds cargo-deny once)
+	$(call heading,dependencies)
 	@tools/cargo-deny.sh
-	.tools/cargo-deny/bin/cargo-deny --locked check licenses bans sources
+	cargo fetch --locked --quiet
+	.tools/cargo-deny/bin/cargo-deny --locked --offline check licenses bans sources
+	@tools/advisories.sh
+
+.PHONY: fuzz
+fuzz: ## Throw bad input at everything that reads what others wrote, for long (CASES=500000 for each target)
+	@python3 tools/fuzz.py --cases $(or $(CASES),500000)
 
 .PHONY: tools
 tools: nats faas-cli browser python-tools ## Fetch what demo and test need into .tools/

@@ -1,22 +1,22 @@
 //! The connection to NATS, and the few JetStream requests the autoscaler makes.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+use async_nats::Client;
 use async_nats::client::RequestErrorKind;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, ErrorCode};
-use async_nats::{Client, ConnectOptions, Event};
 use bytes::Bytes;
 use farm_core::control::SlotsOrder;
+use farm_core::permissions::AUTOSCALER_INBOX_PREFIX;
 use farm_core::topology::Topology;
+use farm_nats::{Access, AccessError, Link};
 use serde::Deserialize;
 
-use crate::clock::{time_of_day, wall_seconds};
+use crate::clock::time_of_day;
 use crate::config::Config;
 use crate::error::{Error, chain};
-use crate::gateway::read_secret;
 
 /// How long a request to JetStream may take.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,6 +29,10 @@ pub(crate) enum BrokerError {
     Away { since: String },
     #[error("{what} is not on NATS: the farm's functions create it when they start")]
     Absent { what: String },
+    #[error(
+        "NATS does not let these credentials {denial}: see `farm permissions --role autoscaler`"
+    )]
+    Denied { denial: String },
     #[error("NATS did not {action}: {cause}")]
     Failed { action: String, cause: String },
 }
@@ -38,7 +42,7 @@ pub(crate) enum BrokerError {
 pub(crate) struct Broker {
     pub client: Client,
     pub jetstream: jetstream::Context,
-    link: Arc<Link>,
+    link: Link,
 }
 
 /// The queue of a farm as JetStream counts it.
@@ -74,10 +78,20 @@ struct ConsumerInfo {
 impl Broker {
     /// Begins to connect; returns before there is a connection.
     pub async fn start(config: &Config) -> Result<Self, Error> {
-        let link = Arc::new(Link::new());
-        let noted = Arc::clone(&link);
-        let client = credentials(config)?
+        let unusable = |error: AccessError| Error::Configuration(vec![error.to_string()]);
+        let access = Access::read(&config.nats_url, &config.secrets_dir).map_err(unusable)?;
+        if access.is_in_url() {
+            tracing::warn!(
+                "whoever sees the environment sees the credentials in FARM_NATS_URL: put them into secrets"
+            );
+        }
+        let link = Link::new();
+        let noted = link.clone();
+        let client = access
+            .options()
+            .map_err(unusable)?
             .name(format!("rust-farm autoscaler {}", config.replica))
+            .custom_inbox_prefix(AUTOSCALER_INBOX_PREFIX)
             .retry_on_initial_connect()
             .ping_interval(Duration::from_secs(5))
             .connection_timeout(Duration::from_secs(5))
@@ -89,7 +103,7 @@ impl Broker {
                 noted.note(&event);
                 std::future::ready(())
             })
-            .connect(&config.nats_url)
+            .connect(access.servers())
             .await
             .map_err(|error| Error::Configuration(vec![format!("FARM_NATS_URL: {error}")]))?;
         let jetstream = ContextBuilder::new()
@@ -107,7 +121,11 @@ impl Broker {
     pub fn check(&self) -> Result<(), BrokerError> {
         match self.link.away_since() {
             None => Ok(()),
-            Some(since) => Err(BrokerError::Away { since }),
+            Some(since) => {
+                let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+                let since = time_of_day(since.as_secs_f64());
+                Err(BrokerError::Away { since })
+            }
         }
     }
 
@@ -156,7 +174,15 @@ impl Broker {
         };
         // The client's own way of asking sends a body, which this part of the API refuses.
         let subject = format!("$JS.API.{subject}");
-        let message = match self.client.request(subject, Bytes::new()).await {
+        let denied = self.link.denied(|denial| denial.subject == subject);
+        let request = self.client.request(subject.clone(), Bytes::new());
+        let answer = tokio::select! {
+            biased;
+            answer = request => answer,
+            // A request that is denied is never answered.
+            denial = denied => return Err(BrokerError::Denied { denial: denial.to_string() }),
+        };
+        let message = match answer {
             Ok(message) => message,
             Err(error) if error.kind() == RequestErrorKind::NoResponders => {
                 return Err(failed(
@@ -232,85 +258,5 @@ impl Broker {
             .await
             .map_err(|error| failed(chain(&error)))?;
         Ok(())
-    }
-}
-
-/// Whether the connection stands, and since when it does not.
-struct Link {
-    state: Mutex<LinkState>,
-}
-
-struct LinkState {
-    up: bool,
-    away_since: String,
-    complaint: String,
-}
-
-impl Link {
-    fn new() -> Self {
-        Self {
-            state: Mutex::new(LinkState {
-                up: false,
-                away_since: time_of_day(wall_seconds()),
-                complaint: String::new(),
-            }),
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, LinkState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn away_since(&self) -> Option<String> {
-        let state = self.state();
-        (!state.up).then(|| state.away_since.clone())
-    }
-
-    fn note(&self, event: &Event) {
-        let mut state = self.state();
-        match event {
-            Event::Connected => {
-                state.up = true;
-                state.complaint.clear();
-                tracing::info!("connected to NATS");
-            }
-            Event::Disconnected | Event::Draining | Event::Closed if state.up => {
-                state.up = false;
-                state.away_since = time_of_day(wall_seconds());
-                tracing::warn!("lost the connection to NATS, reconnecting");
-            }
-            Event::Disconnected | Event::Draining | Event::Closed => {}
-            // The client repeats itself with every attempt.
-            other => {
-                let complaint = other.to_string();
-                if state.complaint != complaint {
-                    tracing::warn!(event = complaint, "NATS");
-                    state.complaint = complaint;
-                }
-            }
-        }
-    }
-}
-
-/// Reads the credentials that are there: a creds file, a token, or user and password.
-fn credentials(config: &Config) -> Result<ConnectOptions, Error> {
-    let secret = |name: &str| read_secret(&config.secrets_dir.join(name));
-    let options = ConnectOptions::new();
-    if let Some(creds) = secret("farm-nats-creds")? {
-        return options.credentials(&creds).map_err(|error| {
-            let place = config.secrets_dir.join("farm-nats-creds");
-            Error::Configuration(vec![format!("{}: {error}", place.display())])
-        });
-    }
-    if let Some(token) = secret("farm-nats-token")? {
-        return Ok(options.token(token));
-    }
-    match (secret("farm-nats-user")?, secret("farm-nats-password")?) {
-        (Some(user), Some(password)) => Ok(options.user_and_password(user, password)),
-        (None, None) => Ok(options),
-        _ => Err(Error::Configuration(vec![format!(
-            "{}: farm-nats-user and farm-nats-password come together",
-            config.secrets_dir.display()
-        )])),
     }
 }

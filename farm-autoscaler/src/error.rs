@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub(crate) use farm_nats::chain;
+
 /// Why [`run`](crate::run) returned, in one line that says what to do.
 ///
 /// `Debug` prints the same line as `Display`, because that is what Rust prints when `main`
@@ -32,19 +34,4 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// An error and its causes in one line, each said once.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let message = error.to_string();
-        if !text.contains(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        source = error.source();
-    }
-    text
 }

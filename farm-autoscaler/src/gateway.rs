@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use farm_core::gateway::{FunctionStatus, ScaleRequest, SystemInfo};
+use farm_nats::read_secret;
 use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -262,8 +263,11 @@ impl Gateway {
 }
 
 fn read_auth(folder: &Path) -> Result<Option<BasicAuth>, Error> {
-    let user = read_secret(&folder.join("basic-auth-user"))?;
-    let password = read_secret(&folder.join("basic-auth-password"))?;
+    let secret = |name: &str| {
+        let read = read_secret(&folder.join(name));
+        read.map_err(|error| Error::Configuration(vec![error.to_string()]))
+    };
+    let (user, password) = (secret("basic-auth-user")?, secret("basic-auth-password")?);
     match (user, password) {
         (user, Some(password)) => Ok(Some(BasicAuth {
             user: user.unwrap_or_else(|| "admin".to_owned()),
@@ -273,18 +277,6 @@ fn read_auth(folder: &Path) -> Result<Option<BasicAuth>, Error> {
         (Some(_), None) => Err(Error::Configuration(vec![format!(
             "{}: basic-auth-user is there without basic-auth-password",
             folder.display()
-        )])),
-    }
-}
-
-/// The text of a secret file without white space around it; `None` if it is absent or empty.
-pub(crate) fn read_secret(path: &Path) -> Result<Option<String>, Error> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::Configuration(vec![format!(
-            "{}: {error}",
-            path.display()
         )])),
     }
 }

@@ -21,7 +21,7 @@ use crate::clock::wall_seconds;
 use crate::error::chain;
 
 /// How long the key lives without being renewed.
-const LEASE: Duration = Duration::from_secs(6);
+const LEASE: Duration = Topology::AUTOSCALER_LEASE;
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 /// How often a follower looks whether the key is free; also the pause after a failed renewal.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -30,6 +30,9 @@ mod platform;
 mod reports;
 mod shared;
 
+#[cfg(test)]
+mod fuzz;
+
 use std::sync::Arc;
 use std::time::Duration;
 

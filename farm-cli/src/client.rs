@@ -230,7 +230,11 @@ impl FarmClient {
         let address = self
             .gateway
             .address(&format!("/function/{}{path}", self.function));
-        self.http.request(method, address)
+        let request = self.http.request(method, address);
+        match self.gateway.token() {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     fn short(&self, method: Method, path: &str) -> RequestBuilder {

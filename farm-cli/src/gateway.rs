@@ -14,7 +14,7 @@ const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 /// What `farm up` leaves in the folder it was started in.
 const UP_RECORD: &str = ".farm/up.json";
 const UP_PASSWORD: &str = ".farm/gateway-password";
-const PASSWORD_MAX_BYTES: u64 = 4096;
+const SECRET_MAX_BYTES: u64 = 4096;
 
 /// Which gateway to use.
 #[derive(clap::Args, Debug, Default)]
@@ -25,6 +25,9 @@ pub struct GatewayArgs {
     /// File with the gateway's password [default: the one `farm up` wrote]
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// File with the token of the farm function, if it wants one (its secret farm-http-token)
+    #[arg(long, env = "FARM_HTTP_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 /// A gateway, and where its address came from.
@@ -33,6 +36,17 @@ pub struct Gateway {
     url: Url,
     found: &'static str,
     password_file: Option<PathBuf>,
+    token: Option<Token>,
+}
+
+/// What a protected farm function wants to see. Never shown.
+#[derive(Clone)]
+struct Token(String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
 }
 
 #[derive(Deserialize)]
@@ -45,7 +59,7 @@ impl GatewayArgs {
     /// one above it, else the default address.
     ///
     /// # Errors
-    /// An address that is no `http` or `https` URL.
+    /// An address that is no `http` or `https` URL, or a token file that cannot be read.
     pub fn find(&self) -> Result<Gateway, Failure> {
         let here = std::env::current_dir()
             .map_err(|e| Failure::Failed(format!("cannot tell the current folder: {e}")))?;
@@ -71,8 +85,37 @@ impl GatewayArgs {
             url,
             found,
             password_file,
+            token: self.token_file.as_deref().map(read_token).transpose()?,
         })
     }
+}
+
+fn read_token(file: &Path) -> Result<Token, Failure> {
+    match read_secret("token", file)? {
+        text if text.is_empty() => Err(Failure::Failed(format!(
+            "the token file {} is empty",
+            file.display()
+        ))),
+        text => Ok(Token(text)),
+    }
+}
+
+/// Reads a file that holds one word nobody else may know.
+fn read_secret(what: &str, file: &Path) -> Result<String, Failure> {
+    let unreadable = |why: String| {
+        Failure::Failed(format!(
+            "cannot read the {what} file {}: {why}",
+            file.display()
+        ))
+    };
+    let size_bytes = fs::metadata(file)
+        .map_err(|e| unreadable(e.to_string()))?
+        .len();
+    if size_bytes > SECRET_MAX_BYTES {
+        return Err(unreadable("it is too large".to_owned()));
+    }
+    let text = fs::read_to_string(file).map_err(|e| unreadable(e.to_string()))?;
+    Ok(text.trim().to_owned())
 }
 
 fn up_folder(folder: &Path) -> Option<&Path> {
@@ -117,23 +160,13 @@ impl Gateway {
     /// # Errors
     /// The file cannot be read, or is too large to be a password.
     pub fn password(&self) -> Result<Option<String>, Failure> {
-        let Some(file) = &self.password_file else {
-            return Ok(None);
-        };
-        let unreadable = |why: String| {
-            Failure::Failed(format!(
-                "cannot read the password file {}: {why}",
-                file.display()
-            ))
-        };
-        let size_bytes = fs::metadata(file)
-            .map_err(|e| unreadable(e.to_string()))?
-            .len();
-        if size_bytes > PASSWORD_MAX_BYTES {
-            return Err(unreadable("it is too large".to_owned()));
-        }
-        let text = fs::read_to_string(file).map_err(|e| unreadable(e.to_string()))?;
-        Ok(Some(text.trim().to_owned()))
+        let file = self.password_file.as_deref();
+        file.map(|file| read_secret("password", file)).transpose()
+    }
+
+    /// The token of the farm function, if one was given.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_ref().map(|token| token.0.as_str())
     }
 }
 
@@ -190,8 +223,26 @@ mod tests {
     fn given(url: &str) -> GatewayArgs {
         GatewayArgs {
             gateway: Some(url.to_owned()),
-            password_file: None,
+            ..GatewayArgs::default()
         }
+    }
+
+    #[test]
+    fn a_token_comes_from_its_file_and_is_never_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let args = GatewayArgs {
+            token_file: Some(file.clone()),
+            ..GatewayArgs::default()
+        };
+        let find = || args.find_from(folder.path());
+        assert!(find().is_err(), "no such file");
+        fs::write(&file, "\n").unwrap();
+        assert!(find().is_err(), "an empty file");
+        fs::write(&file, "s3cret\n").unwrap();
+        let gateway = find().unwrap();
+        assert_eq!(gateway.token(), Some("s3cret"));
+        assert!(!format!("{gateway:?}").contains("s3cret"));
     }
 
     #[test]

@@ -51,6 +51,8 @@ enum Command {
     Evaluate(commands::evaluate::Args),
     /// Train a scaling policy in the simulator
     Train(commands::train::Args),
+    /// Print what each part of a farm may do on NATS, as configuration of the server
+    Permissions(commands::permissions::Args),
     /// Run the autoscaler: what the farm-autoscaler image runs
     Autoscaler(commands::autoscaler::Args),
     /// Run cargo on a function's crate, with the SDK of a rust-farm checkout
@@ -90,6 +92,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Simulate(args) => commands::simulate::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Train(args) => commands::train::run(&args),
+        Command::Permissions(args) => commands::permissions::run(&args),
         Command::Autoscaler(args) => commands::autoscaler::run(args).await,
         Command::Cargo(args) => commands::cargo::run(args).await,
     }

@@ -3,7 +3,8 @@
 //! A type lives here only if two processes, or two crates that may not know each other,
 //! exchange it: [names](FarmName), the NATS [topology], the [envelope] around a task and its
 //! result, the [HTTP bodies](http) of a farm function, what [workers report](telemetry) and are
-//! [told](control), what the autoscaler [decided](decision), and the [OpenFaaS gateway](gateway) API.
+//! [told](control), what the autoscaler [decided](decision), and the [OpenFaaS gateway](gateway) API; and, of all these subjects, what each
+//! part [may use](permissions).
 //!
 //! No async, no I/O and no clock: time is always an argument.
 
@@ -14,10 +15,14 @@ pub mod gateway;
 pub mod http;
 pub mod job;
 mod name;
+pub mod permissions;
 pub mod quantity;
 mod role;
 pub mod telemetry;
 pub mod topology;
+
+#[cfg(test)]
+mod fuzz;
 
 pub use name::{FarmName, InvalidName, JobId, TaskId, TaskKey};
 pub use role::{InvalidRole, Role, Roles};

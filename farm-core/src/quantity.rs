@@ -41,6 +41,30 @@ pub fn format_duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
+/// Reads a rate per second, such as `100/s` or `0.5/s`.
+///
+/// # Errors
+/// A bare number, another unit, or a rate that is not above zero.
+///
+/// ```
+/// use farm_core::quantity::parse_rate;
+/// assert_eq!(parse_rate("2.5/s")?, 2.5);
+/// assert!(parse_rate("100").is_err());
+/// assert!(parse_rate("0/s").is_err());
+/// # Ok::<(), farm_core::quantity::InvalidQuantity>(())
+/// ```
+pub fn parse_rate(text: &str) -> Result<f64, InvalidQuantity> {
+    text.trim()
+        .strip_suffix("/s")
+        .and_then(|number| number.trim_end().parse::<f64>().ok())
+        .filter(|rate| rate.is_finite() && *rate > 0.0)
+        .ok_or_else(|| InvalidQuantity {
+            text: text.to_owned(),
+            what: "rate",
+            example: "100/s or 0.5/s",
+        })
+}
+
 /// Reads a size with its unit, such as `512KiB`, `64MiB`, `1GB` or `100B`.
 ///
 /// # Errors

@@ -36,10 +36,14 @@ impl fmt::Display for Role {
 
 /// A word that names no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown role {0:?}: use emitter, worker, collector, or several joined by commas")]
+#[error(
+    "unknown role {0:?}: use emitter, worker, collector, or several joined by commas; or setup alone"
+)]
 pub struct InvalidRole(String);
 
 /// The roles one replica plays; all three unless told otherwise.
+///
+/// Or none: `setup` makes the farm's streams, with an administrator's permissions, and ends.
 ///
 /// ```
 /// use farm_core::{Role, Roles};
@@ -52,6 +56,7 @@ pub struct Roles {
     emitter: bool,
     worker: bool,
     collector: bool,
+    setup: bool,
 }
 
 impl Roles {
@@ -60,7 +65,21 @@ impl Roles {
         emitter: true,
         worker: true,
         collector: true,
+        setup: false,
     };
+
+    /// No role: makes the farm's streams and buckets, and ends.
+    pub const SETUP: Roles = Roles {
+        emitter: false,
+        worker: false,
+        collector: false,
+        setup: true,
+    };
+
+    /// Whether this only makes the farm's streams and buckets.
+    pub fn is_setup(self) -> bool {
+        self.setup
+    }
 
     /// Whether a replica with these roles plays `role`.
     pub fn has(self, role: Role) -> bool {
@@ -74,6 +93,9 @@ impl Roles {
 
 impl fmt::Display for Roles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.setup {
+            return f.write_str("setup");
+        }
         let words: Vec<_> = Role::ALL
             .into_iter()
             .filter(|role| self.has(*role))
@@ -86,10 +108,14 @@ impl fmt::Display for Roles {
 impl FromStr for Roles {
     type Err = InvalidRole;
     fn from_str(words: &str) -> Result<Self, InvalidRole> {
+        if words.trim() == "setup" {
+            return Ok(Roles::SETUP);
+        }
         let mut roles = Roles {
             emitter: false,
             worker: false,
             collector: false,
+            setup: false,
         };
         for word in words.split(',').map(str::trim) {
             match word {
@@ -111,6 +137,8 @@ mod tests {
     fn an_unknown_or_missing_role_is_refused() {
         assert!("".parse::<Roles>().is_err());
         assert!("worker,boss".parse::<Roles>().is_err());
+        assert!("worker,setup".parse::<Roles>().is_err());
+        assert!("setup".parse::<Roles>().unwrap().is_setup());
         assert_eq!(
             "collector,worker".parse::<Roles>().unwrap().to_string(),
             "worker,collector"

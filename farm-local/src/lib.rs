@@ -39,6 +39,9 @@ mod stack;
 mod substitution;
 mod template;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use build::BuildError;
 pub use context::{BuildContext, ContextError};
 pub use event::Event;

@@ -51,6 +51,9 @@ mod settings;
 mod spec;
 pub mod staffing;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use action::{Action, NotAUnitStep, UnitStep};
 pub use forecast::DampedTrend;
 pub use guard::{Guard, Ruling};

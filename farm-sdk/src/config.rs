@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use farm_core::control::MAX_SLOTS;
-use farm_core::quantity::{format_duration, parse_bytes, parse_duration};
+use farm_core::quantity::{format_duration, parse_bytes, parse_duration, parse_rate};
 use farm_core::{FarmName, Roles};
 
 use crate::error::Error;
@@ -76,9 +76,25 @@ pub(crate) struct Config {
     pub metrics_port: u16,
     pub max_body_bytes: u64,
     pub max_task_bytes: u64,
+    pub http: HttpLimits,
     pub log: Targets,
     pub log_format: LogFormat,
     pub otlp_endpoint: Option<String>,
+}
+
+/// What the clients of the HTTP face may hold, beside the sizes of bodies and tasks.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HttpLimits {
+    pub header_bytes: u64,
+    pub header_timeout: Duration,
+    /// How long a body may stand still, on its way in or out.
+    pub body_timeout: Duration,
+    pub connections: usize,
+    /// Requests worked on at once.
+    pub requests: usize,
+    /// Requests that wait for a job to end, or stream, at once.
+    pub streams: usize,
+    pub requests_per_second: Option<f64>,
 }
 
 struct Reader<'a> {
@@ -143,6 +159,40 @@ impl Reader<'_> {
             Ok(_) => Err(format!("{text:?} is out of range")),
             Err(error) => Err(error.to_string()),
         })
+    }
+
+    fn http_limits(&mut self) -> HttpLimits {
+        const SECOND: Duration = Duration::from_secs(1);
+        HttpLimits {
+            header_bytes: self.header_bytes(),
+            header_timeout: self
+                .duration("FARM_HEADER_TIMEOUT", 10 * SECOND, SECOND / 10)
+                .value,
+            body_timeout: self
+                .duration("FARM_BODY_TIMEOUT", 60 * SECOND, SECOND / 10)
+                .value,
+            connections: self.number("FARM_MAX_CONNECTIONS", 1024, 1, 1 << 20).value,
+            requests: self.number("FARM_MAX_REQUESTS", 256, 1, 1 << 20).value,
+            streams: self.number("FARM_MAX_STREAMS", 256, 1, 1 << 20).value,
+            requests_per_second: self
+                .read("FARM_MAX_REQUEST_RATE", None, |text| {
+                    parse_rate(text).map(Some).map_err(|e| e.to_string())
+                })
+                .value,
+        }
+    }
+
+    fn header_bytes(&mut self) -> u64 {
+        // Less holds no ordinary request; the connection's buffer does not grow beyond the most.
+        const RANGE: std::ops::RangeInclusive<u64> = 1 << 10..=256 << 10;
+        self.read("FARM_MAX_HEADER", 32 << 10, |text| {
+            let bytes = parse_bytes(text).map_err(|e| e.to_string())?;
+            if RANGE.contains(&bytes) {
+                return Ok(bytes);
+            }
+            Err(format!("{text:?} is not between 1KiB and 256KiB"))
+        })
+        .value
     }
 
     fn word<T: Copy>(&mut self, key: &str, default: T, words: &[(&str, T)]) -> Setting<T> {
@@ -223,6 +273,13 @@ pub(crate) const KEYS: &[&str] = &[
     "FARM_METRICS_PORT",
     "FARM_MAX_BODY",
     "FARM_MAX_TASK",
+    "FARM_MAX_HEADER",
+    "FARM_MAX_CONNECTIONS",
+    "FARM_MAX_REQUESTS",
+    "FARM_MAX_REQUEST_RATE",
+    "FARM_MAX_STREAMS",
+    "FARM_HEADER_TIMEOUT",
+    "FARM_BODY_TIMEOUT",
     "FARM_LOG",
     "FARM_LOG_FORMAT",
 ];
@@ -270,12 +327,6 @@ impl Config {
                 .duration("FARM_BACKOFF_MAX", 60 * SECOND, Duration::ZERO)
                 .value,
         };
-        if retry.max_deliveries < retry.max_attempts {
-            reader.bad.push(format!(
-                "FARM_MAX_DELIVERIES: {} is below FARM_MAX_ATTEMPTS ({}): deliveries include drains and crashes",
-                retry.max_deliveries, retry.max_attempts
-            ));
-        }
         let config = Config {
             farm: farm.clone().unwrap_or(stand_in),
             roles: roles.value,
@@ -325,6 +376,7 @@ impl Config {
             metrics_port: reader.number("FARM_METRICS_PORT", 8081, 1, u16::MAX).value,
             max_body_bytes: reader.bytes("FARM_MAX_BODY", 1 << 30).value,
             max_task_bytes: reader.bytes("FARM_MAX_TASK", 8 << 20).value,
+            http: reader.http_limits(),
             log: reader
                 .read(
                     "FARM_LOG",
@@ -425,6 +477,9 @@ mod tests {
             ("FARM_TELEMETRY_INTERVAL", "0s"),
             ("FARM_STORAGE", "tape"),
             ("FARM_QUEUE_MAX_BYTES", "1"),
+            ("FARM_MAX_HEADER", "1MiB"),
+            ("FARM_MAX_REQUEST_RATE", "100"),
+            ("FARM_MAX_CONNECTIONS", "0"),
         ]);
         let message = Config::read(&strings).unwrap_err().to_string();
         for key in strings.keys() {

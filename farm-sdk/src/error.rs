@@ -42,9 +42,47 @@ pub enum Error {
         /// Where credentials are read from.
         secrets: String,
     },
+    /// The NATS server's certificate is not trusted.
+    #[error(
+        "farm {farm}: the certificate of NATS at {url} cannot be trusted: {cause}; put the authority that signed it into the secret {secret}"
+    )]
+    Untrusted {
+        /// The farm.
+        farm: String,
+        /// The server.
+        url: String,
+        /// What is wrong with it.
+        cause: String,
+        /// Where trusted authorities are read from.
+        secret: String,
+    },
+    /// The credentials are valid, but may not do what the roles need.
+    #[error(
+        "farm {farm}: NATS does not let these credentials {denied}: they need the permissions of {roles}; see `farm permissions --farm {farm} --role {roles}`"
+    )]
+    Denied {
+        /// The farm.
+        farm: String,
+        /// What was denied: to publish or to subscribe, and on which subject.
+        denied: String,
+        /// The roles of this function.
+        roles: String,
+    },
+    /// A part of the farm does not exist, and these credentials may not make it.
+    #[error(
+        "farm {farm}: {what} does not exist, and NATS does not let these credentials {denied}: run this image once with FARM_ROLE=setup and the permissions of `farm permissions --farm {farm} --role setup`"
+    )]
+    NotSetUp {
+        /// The farm.
+        farm: String,
+        /// The stream, bucket or consumer.
+        what: String,
+        /// What was denied.
+        denied: String,
+    },
     /// The NATS server is too old.
     #[error(
-        "farm {farm}: NATS at {url} is version {found}; rust-farm needs 2.10 or later: upgrade the server"
+        "farm {farm}: NATS at {url} is version {found}; rust-farm needs {needs} or later{why}: upgrade the server"
     )]
     TooOld {
         /// The farm.
@@ -53,6 +91,10 @@ pub enum Error {
         url: String,
         /// The version it reports.
         found: String,
+        /// The oldest version that will do.
+        needs: &'static str,
+        /// What for, if not for everything; begins with a space.
+        why: &'static str,
     },
     /// The NATS server has no JetStream, or this account may not use it.
     #[error(

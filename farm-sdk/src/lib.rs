@@ -18,6 +18,9 @@ mod trace;
 mod verdict;
 mod worker;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use collector::{Collector, Each, Fold};
 pub use context::TaskContext;
 pub use emitter::{Direct, Emitter, Split};

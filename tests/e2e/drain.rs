@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use farm_tests::{FarmOnNats, Function, NatsServer, eventually};
+use farm_tests::{FarmOnNats, Function, NatsServer, eventually, within};
+use reqwest::Method;
 use serde_json::json;
 
 /// Far below the default ack wait of 30 s, after which lost tasks would come back anyway.
@@ -87,4 +88,34 @@ async fn tasks_longer_than_the_grace_period_are_finished_elsewhere() {
     for outcome in face.http.results(&job).await {
         assert_eq!((outcome.worker.as_str(), outcome.attempt), (heir.name(), 2));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_that_a_drain_cuts_short_are_not_taken_for_all_of_them() {
+    let nats = NatsServer::start().await;
+    let settings = Function::sleeper(&nats).set("FARM_GRACE_PERIOD", "1s");
+    let mut face = settings.clone().roles("emitter,collector").start().await;
+    let _worker = settings.roles("worker").start().await;
+    let tasks = [json!({}), json!({"seconds": 60})];
+    let job = face.http.submit(&tasks).await.job;
+    face.http.done(&job, 1, AT_ONCE).await;
+    let path = format!("/jobs/{job}/results");
+    let mut results = face.http.request(Method::GET, &path).send().await.unwrap();
+    let first = results.chunk().await.unwrap().unwrap();
+    assert!(first.starts_with(b"{\"task\":\"0\""), "{first:?}");
+
+    face.terminate();
+
+    let end = within("the stream ends", AT_ONCE, async {
+        loop {
+            match results.chunk().await {
+                Ok(Some(_)) => {}
+                end => return end,
+            }
+        }
+    });
+    assert!(
+        end.await.is_err(),
+        "a client would take that for all results"
+    );
 }

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 const SOON: Duration = Duration::from_secs(20);
 
 /// Starts a replica that cannot; checks how it ends, and gives back what it said.
-async fn complaint(function: &Function) -> String {
+pub async fn complaint(function: &Function) -> String {
     let mut replica = function.clone().set("FARM_LOG", "error").spawn();
     let exit = replica.exit(SOON).await;
     let said = replica.process.output();
@@ -20,7 +20,7 @@ async fn complaint(function: &Function) -> String {
     said
 }
 
-fn assert_says(said: &str, words: &[&str]) {
+pub fn assert_says(said: &str, words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "no {word:?} in {said}");
     }
@@ -49,13 +49,13 @@ async fn a_server_that_comes_a_second_later_is_waited_for() {
 }
 
 /// Speaks just enough of the protocol to announce a version: no such old server is to be had.
-async fn old_server() -> String {
+async fn old_server(version: &'static str) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let info = format!(
-                "INFO {{\"server_id\":\"old\",\"server_name\":\"old\",\"version\":\"2.9.10\",\
+                "INFO {{\"server_id\":\"old\",\"server_name\":\"old\",\"version\":\"{version}\",\
                  \"go\":\"go1.19\",\"host\":\"127.0.0.1\",\"port\":{port},\"headers\":true,\
                  \"max_payload\":1048576,\"proto\":1,\"client_id\":1,\"jetstream\":true}}\r\nPONG\r\n"
             );
@@ -71,9 +71,18 @@ async fn old_server() -> String {
 #[tokio::test]
 async fn a_server_that_is_too_old() {
     let nats = NatsServer::start().await;
-    let url = old_server().await;
+    let url = old_server("2.9.10").await;
     let said = complaint(&Function::sleeper(&nats).set("FARM_NATS_URL", url)).await;
     assert_says(&said, &["2.9.10", "2.10", "upgrade"]);
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_too_old_for_copies() {
+    let nats = NatsServer::start().await;
+    let url = old_server("2.10.22").await;
+    let function = Function::sleeper(&nats).set("FARM_NATS_URL", url);
+    let said = complaint(&function.set("FARM_REPLICAS", 3)).await;
+    assert_says(&said, &["2.10.22", "2.10.23", "FARM_REPLICAS", "upgrade"]);
 }
 
 #[tokio::test]

@@ -36,15 +36,23 @@ impl Function {
         Self::new("mandelbrot", nats)
     }
 
+    /// The sleeper on servers that anybody may use, at `nats_url`.
+    pub fn sleeper_at(nats_url: &str) -> Self {
+        Self::at("sleeper", nats_url)
+    }
+
     fn new(package: &'static str, nats: &NatsServer) -> Self {
+        Self::at(package, &nats.url()).set("FARM_SECRETS_DIR", nats.secrets_folder().display())
+    }
+
+    fn at(package: &'static str, nats_url: &str) -> Self {
         let function = Self {
             package,
             environment: BTreeMap::new(),
         };
         function
             .set("FARM_NAME", package)
-            .set("FARM_NATS_URL", nats.url())
-            .set("FARM_SECRETS_DIR", nats.secrets_folder().display())
+            .set("FARM_NATS_URL", nats_url)
             .set("FARM_BIND_ADDRESS", "127.0.0.1")
             .set("FARM_LOG", "info,farm_sdk=debug")
     }

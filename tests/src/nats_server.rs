@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::eventually::eventually;
+use crate::nats_access::Guarded;
 use crate::port::free_port;
 use crate::process::{Process, Signal};
 use crate::repository;
@@ -30,6 +31,8 @@ pub enum Access {
     Password(&'static str, &'static str),
     /// Who knows this token.
     Token(&'static str),
+    /// Who has the files that go with this part of the configuration.
+    Guarded(Guarded),
 }
 
 /// How the server is set up.
@@ -98,6 +101,16 @@ impl NatsServer {
         self.port
     }
 
+    /// Its process id.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it keeps on disk, in bytes.
+    pub fn stored_bytes(&self) -> u64 {
+        folder_bytes(&self.folder.path().join("store"))
+    }
+
     /// Where clients connect; without credentials.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
@@ -106,6 +119,11 @@ impl NatsServer {
     /// A folder with the credentials as the files an OpenFaaS secret becomes.
     pub fn secrets_folder(&self) -> PathBuf {
         self.folder.path().join("secrets")
+    }
+
+    /// Where it keeps its streams, if JetStream is on.
+    pub fn store_folder(&self) -> PathBuf {
+        self.folder.path().join("store")
     }
 
     /// Changes how the server is set up from its next start on.
@@ -135,12 +153,19 @@ impl NatsServer {
     /// # Panics
     /// If it refuses.
     pub async fn client(&self) -> async_nats::Client {
-        let options = match self.options.access {
+        let options = match &self.options.access {
             Access::Open => ConnectOptions::new(),
             Access::Password(user, password) => {
-                ConnectOptions::with_user_and_password(user.into(), password.into())
+                ConnectOptions::with_user_and_password((*user).into(), (*password).into())
             }
-            Access::Token(token) => ConnectOptions::with_token(token.into()),
+            Access::Token(token) => ConnectOptions::with_token((*token).into()),
+            Access::Guarded(_) => {
+                // The provider may be there already.
+                let _ = rustls::crypto::ring::default_provider().install_default();
+                let access = farm_nats::Access::read(&self.url(), &self.secrets_folder());
+                let options = access.and_then(|access| access.options());
+                options.expect("usable secrets")
+            }
         };
         options.connect(self.url()).await.expect("NATS lets us in")
     }
@@ -169,6 +194,21 @@ fn launch(folder: &Path, port: u16, options: &NatsOptions) -> Process {
     Process::spawn(format!("nats-server on {port}"), &mut command)
 }
 
+/// What is in `folder` may go while this looks.
+fn folder_bytes(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let entries = entries.flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => folder_bytes(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
 /// Tells this server from one that another test run starts on the same port.
 fn server_name(port: u16) -> String {
     format!("farm-tests-{}-{port}", std::process::id())
@@ -186,12 +226,13 @@ fn configuration(folder: &Path, port: u16, options: &NatsOptions) -> String {
         }
         line("}".to_owned());
     }
-    match options.access {
+    match &options.access {
         Access::Open => {}
         Access::Password(user, password) => line(format!(
             "authorization {{ user: {user:?}, password: {password:?} }}"
         )),
         Access::Token(token) => line(format!("authorization {{ token: {token:?} }}")),
+        Access::Guarded(guarded) => line(guarded.configuration().to_owned()),
     }
     if let Some(bytes) = options.max_payload_bytes {
         line(format!("max_payload: {bytes}"));
@@ -212,6 +253,7 @@ fn write_secrets(folder: &Path, access: &Access) {
             write("farm-nats-password", &format!("{password}\n"));
         }
         Access::Token(token) => write("farm-nats-token", token),
+        Access::Guarded(guarded) => guarded.write_secrets(folder),
     }
 }
 

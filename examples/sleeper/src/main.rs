@@ -17,6 +17,7 @@ async fn sleep(task: Task, context: TaskContext<()>) -> Result<Slept, TaskError>
         None => Ok(Slept {
             seconds,
             payload: "x".repeat(task.payload_bytes),
+            tag: task.tag,
         }),
         Some(Failure::Transient) => Err(TaskError::transient("told to fail, may pass")),
         Some(Failure::Permanent) => Err(TaskError::permanent("told to fail for good")),
@@ -66,7 +67,8 @@ mod tests {
             done.results[0],
             Slept {
                 seconds: 0.0,
-                payload: String::new()
+                payload: String::new(),
+                tag: None,
             }
         );
     }
@@ -106,5 +108,11 @@ mod tests {
     async fn a_result_is_as_large_as_it_is_told() {
         let done = run(r#"{"payload_bytes": 100000}"#).await;
         assert_eq!(done.results[0].payload.len(), 100_000);
+    }
+
+    #[tokio::test]
+    async fn a_tag_comes_back() {
+        let done = run(r#"{"tag": "t7"}"#).await;
+        assert_eq!(done.results[0].tag.as_deref(), Some("t7"));
     }
 }

@@ -35,6 +35,9 @@ pub struct Task {
     /// Size of a text to carry in the result.
     #[serde(deserialize_with = "payload_bytes")]
     pub payload_bytes: usize,
+    /// A text that comes back in the result, so that whoever checks can tell whose result it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }
 
 fn payload_bytes<'de, D: Deserializer<'de>>(wire: D) -> Result<usize, D::Error> {
@@ -91,4 +94,7 @@ pub struct Slept {
     /// As many characters as the task asked for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub payload: String,
+    /// The task's own tag, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }

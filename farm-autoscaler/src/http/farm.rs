@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -21,6 +21,9 @@ use crate::lease::Standing;
 
 /// Longest wait for an observation: well below what gateways allow a function.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// Largest order, and how long it may take to come.
+const ORDER_BYTES: usize = 4 << 10;
+const ORDER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a request is refused: a status, and a sentence that says what to do.
 struct Refusal(StatusCode, String);
@@ -93,11 +96,29 @@ pub(super) async fn order(
     State(face): State<Arc<Face>>,
     Path(farm): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Response {
-    match take_order(&face, &farm, &headers, &body) {
+    let taken = match read(body).await {
+        Ok(body) => take_order(&face, &farm, &headers, &body),
+        Err(refusal) => Err(refusal),
+    };
+    match taken {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, Refusal> {
+    match tokio::time::timeout(ORDER_WITHIN, to_bytes(body, ORDER_BYTES)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => Err(Refusal(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("an order has at most {ORDER_BYTES} bytes"),
+        )),
+        Err(_) => Err(Refusal(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("no order came within {} s", ORDER_WITHIN.as_secs()),
+        )),
     }
 }
 

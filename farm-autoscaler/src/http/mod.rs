@@ -19,11 +19,12 @@ mod page;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use farm_http::{Bounds, Overflow, Turns};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -35,11 +36,16 @@ use crate::shared::Shared;
 
 /// Streams that may be open at once.
 const MAX_STREAMS: usize = 64;
+/// Requests that may be worked on at once: those of all streams, and as many others.
+const MAX_REQUESTS: usize = 2 * MAX_STREAMS;
+/// Connections that may be open at once.
+const MAX_CONNECTIONS: usize = 512;
 
 /// What requests are answered with.
 pub(crate) struct Face {
     shared: Arc<Shared>,
     streams: Arc<Semaphore>,
+    turns: Turns,
     farms: farms::Snapshots,
     stopping: CancellationToken,
 }
@@ -63,19 +69,18 @@ impl Ports {
         let face = Arc::new(Face {
             shared,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            turns: Turns::new(MAX_REQUESTS),
             farms: farms::Snapshots::default(),
             stopping: stopping.clone(),
         });
         let routers = [(self.http, function(&face)), (self.metrics, scrape(&face))];
         for (listener, router) in routers {
-            let stopping = stopping.clone();
-            servers.spawn(async move {
-                let served = axum::serve(listener, router)
-                    .with_graceful_shutdown(async move { stopping.cancelled().await });
-                if let Err(error) = served.await {
-                    tracing::error!(%error, "an HTTP server stopped");
-                }
-            });
+            let bounds = Bounds {
+                connections: MAX_CONNECTIONS,
+                ..Bounds::default()
+            };
+            let stopped = stopping.clone().cancelled_owned();
+            servers.spawn(farm_http::serve(listener, router, bounds, stopped));
         }
     }
 }
@@ -96,9 +101,11 @@ fn function(face: &Arc<Face>) -> Router {
         .route("/farms/{farm}", get(farm::show))
         .route("/farms/{farm}/order", post(farm::order))
         .route("/events", get(events::stream))
+        .fallback(no_such_path)
+        .layer(middleware::from_fn_with_state(Arc::clone(face), admit))
+        // Probes are always answered.
         .route("/_/health", get(|| async { "OK" }))
         .route("/_/ready", get(ready))
-        .fallback(no_such_path)
         .layer(middleware::from_fn(protect))
         .with_state(Arc::clone(face))
 }
@@ -107,6 +114,21 @@ fn scrape(face: &Arc<Face>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .with_state(Arc::clone(face))
+}
+
+/// Refuses what is too much at once.
+async fn admit(State(face): State<Arc<Face>>, request: Request, next: Next) -> Response {
+    let overflow = request.extensions().get::<Overflow>();
+    let room = overflow.is_none_or(|overflow| !overflow.0);
+    let Some(_turn) = face.turns.take().filter(|_| room) else {
+        return (
+            StatusCode::TOO_MANY_REQUESTS,
+            [(header::RETRY_AFTER, "1")],
+            "too many requests at once: try again\n",
+        )
+            .into_response();
+    };
+    next.run(request).await
 }
 
 async fn ready(State(face): State<Arc<Face>>) -> Response {
@@ -130,7 +152,7 @@ async fn no_such_path() -> Response {
 }
 
 /// The page needs nothing from elsewhere, and is to be shown nowhere else.
-async fn protect(request: axum::extract::Request, next: Next) -> Response {
+async fn protect(request: Request, next: Next) -> Response {
     const HEADERS: [(HeaderName, &str); 4] = [
         (header::CONTENT_SECURITY_POLICY, page::SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

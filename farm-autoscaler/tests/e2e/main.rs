@@ -10,6 +10,7 @@ mod footprint;
 mod gateway;
 mod leader;
 mod page;
+mod permissions;
 mod scaling;
 mod scene;
 mod workers;

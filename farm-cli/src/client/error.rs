@@ -107,6 +107,14 @@ pub enum Error {
         /// The gateway.
         gateway: String,
     },
+    /// The farm function wants a token.
+    #[error(
+        "{function} wants the token of its secret farm-http-token: give --token-file, or set FARM_HTTP_TOKEN_FILE"
+    )]
+    TokenWanted {
+        /// The function asked.
+        function: String,
+    },
     /// Anything else.
     #[error("{function} answered {status}{text}")]
     Unexpected {
@@ -205,6 +213,7 @@ pub async fn check(
             function,
             problem: text,
         },
+        StatusCode::UNAUTHORIZED => Error::TokenWanted { function },
         StatusCode::CONFLICT => Error::StillRunning {
             problem: text,
             retry_after,

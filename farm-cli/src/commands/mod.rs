@@ -6,6 +6,7 @@ pub mod cargo;
 pub mod dead;
 pub mod evaluate;
 pub mod load;
+pub mod permissions;
 pub mod results;
 pub mod simulate;
 pub mod status;

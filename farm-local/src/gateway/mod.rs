@@ -8,19 +8,21 @@ mod proxy;
 mod secrets;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use farm_core::gateway::{NAMESPACE, ProviderInfo, SystemInfo, VersionInfo};
+use farm_http::{Bounds, Overflow};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -32,6 +34,10 @@ pub(crate) use auth::USER;
 
 /// Largest body of a system request.
 const SYSTEM_BODY_BYTES: usize = 2 << 20;
+/// How long a connection to a replica is kept for the next request: less than a function does.
+const REPLICA_IDLE: Duration = Duration::from_secs(2);
+/// How long streams that clients keep open hold up the end of the platform.
+const CLOSES_WITHIN: Duration = Duration::from_secs(1);
 
 /// What every request is answered with.
 pub(crate) struct Gateway {
@@ -54,7 +60,11 @@ impl Gateway {
         Self {
             provider,
             password: password.map(str::to_owned),
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            client: Client::builder(TokioExecutor::new())
+                // A function closes idle connections too: never use one it may be about to close.
+                .pool_idle_timeout(REPLICA_IDLE)
+                .pool_timer(TokioTimer::new())
+                .build_http(),
             callbacks: reqwest::Client::new(),
             asynchronous: Arc::new(Semaphore::new(asynchronous::MOST_CALLS)),
             closing,
@@ -64,18 +74,15 @@ impl Gateway {
 
 /// Serves until `closing`.
 pub(crate) async fn serve(gateway: Gateway, listener: TcpListener, closing: CancellationToken) {
-    let stopped = closing.clone();
-    let router =
-        router(Arc::new(gateway)).into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let serving = axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stopped.cancelled().await });
-    let result = tokio::select! {
-        result = serving.into_future() => result,
-        // Streams that clients keep open do not keep the platform.
-        () = async { closing.cancelled().await; tokio::time::sleep(std::time::Duration::from_secs(1)).await } => Ok(()),
+    let router = router(Arc::new(gateway));
+    let stopped = closing.clone().cancelled_owned();
+    let over = async {
+        closing.cancelled().await;
+        tokio::time::sleep(CLOSES_WITHIN).await;
     };
-    if let Err(error) = result {
-        tracing::error!(%error, "the gateway stopped");
+    tokio::select! {
+        () = farm_http::serve(listener, router, Bounds::default(), stopped) => {}
+        () = over => {}
     }
 }
 
@@ -109,7 +116,6 @@ fn router(gateway: Arc<Gateway>) -> Router {
         ));
     Router::new()
         .merge(system)
-        .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/function/{name}", any(proxy::root))
         .route("/function/{name}/", any(proxy::root))
         .route("/function/{name}/{*path}", any(proxy::path))
@@ -117,7 +123,20 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/async-function/{name}/", post(asynchronous::root))
         .route("/async-function/{name}/{*path}", post(asynchronous::path))
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(admit))
+        .route("/healthz", get(|| async { StatusCode::OK }))
         .with_state(gateway)
+}
+
+/// Refuses what comes over a connection too many.
+async fn admit(request: Request, next: Next) -> Response {
+    let overflow = request.extensions().get::<Overflow>();
+    if overflow.is_some_and(|overflow| overflow.0) {
+        let retry = [(header::RETRY_AFTER, "1")];
+        let message = "too many connections to the gateway: try again";
+        return (StatusCode::TOO_MANY_REQUESTS, retry, message).into_response();
+    }
+    next.run(request).await
 }
 
 #[derive(Deserialize)]

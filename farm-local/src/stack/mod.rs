@@ -106,7 +106,18 @@ impl Stack {
         };
         let text = std::fs::read_to_string(file).map_err(unreadable)?;
         let absolute = std::path::absolute(file).map_err(unreadable)?;
-        let text = substitute(&text, lookup).map_err(|source| StackError::Substitution {
+        let folder = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+        Self::parse(file, folder, &text, lookup)
+    }
+
+    /// Reads the `text` of `file`, whose folder is `folder`.
+    pub(crate) fn parse(
+        file: &Path,
+        folder: PathBuf,
+        text: &str,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, StackError> {
+        let text = substitute(text, lookup).map_err(|source| StackError::Substitution {
             file: file.to_owned(),
             source,
         })?;
@@ -117,7 +128,6 @@ impl Stack {
             })?;
         check::outside_functions(file, &parsed)?;
 
-        let folder = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         let mut functions = BTreeMap::new();
         for (name, function) in parsed.functions {
             let function = StackFunction::read(name.clone(), function.unwrap_or_default(), &folder)

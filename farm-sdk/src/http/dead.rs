@@ -4,25 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::DirectGetErrorKind;
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::body::Body;
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use farm_core::envelope::Outcome;
 use farm_core::http::{DeadLetter, NDJSON, Purged, Replayed};
 use farm_core::{JobId, TaskId, envelope};
+use futures_util::stream;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{Face, Refusal};
+use super::extract::{Parameters, Segment};
+use super::{Face, Refusal, admit};
 use crate::runtime::broker::{self, Broker};
 use crate::runtime::dead_letter;
 use crate::runtime::jobs::Jobs;
-use crate::runtime::reading::Reading;
+use crate::runtime::reading::{self, Reading};
 use crate::task_error::chain;
 
 /// Dead letters listed unless the request says otherwise.
@@ -52,40 +54,50 @@ fn subjects(broker: &Broker, selection: &Selection) -> Result<String, Refusal> {
     })
 }
 
-/// The oldest `limit` dead letters of `subjects`; without their bodies if only named.
-async fn read(
-    broker: &Broker,
-    subjects: String,
-    limit: usize,
-    headers_only: bool,
-) -> Result<Vec<DeadLetter>, Refusal> {
-    let config = pull::OrderedConfig {
-        filter_subject: subjects,
-        headers_only,
-        ..Default::default()
-    };
-    let reading = Reading::start(&broker.dead, config).await;
-    let mut messages = reading.map_err(Refusal::unavailable)?;
-    let mut letters = Vec::new();
-    if messages.waiting() == 0 {
-        return Ok(letters);
-    }
-    while letters.len() < limit {
-        // One that was deleted meanwhile never comes.
-        let Ok(Some(message)) = tokio::time::timeout(STALLED, messages.next()).await else {
-            break;
+/// Dead letters, oldest first, one at a time: their bodies may be large.
+struct Letters {
+    messages: Reading,
+    left: usize,
+}
+
+impl Letters {
+    /// The oldest `limit` of `subjects`; without their bodies if only named.
+    async fn read(
+        broker: &Broker,
+        subjects: String,
+        limit: usize,
+        headers_only: bool,
+    ) -> Result<Self, Refusal> {
+        let wanted = reading::Selection {
+            subjects,
+            first_sequence: 1,
+            headers_only,
         };
-        let message = message.map_err(Refusal::unavailable)?;
-        let last = message.info().is_ok_and(|info| info.pending == 0);
-        if let Some(task) = broker.topology.task_of_subject(&message.subject) {
-            let headers = message.headers.clone().unwrap_or_default();
-            letters.push(dead_letter::read(task, &headers, &message.payload));
-        }
-        if last {
-            break;
-        }
+        let reading = Reading::start(broker, &broker.dead, wanted).await;
+        let messages = reading.map_err(Refusal::unavailable)?;
+        let left = if messages.waiting() == 0 { 0 } else { limit };
+        Ok(Self { messages, left })
     }
-    Ok(letters)
+
+    async fn next(&mut self, broker: &Broker) -> Option<Result<DeadLetter, String>> {
+        while self.left > 0 {
+            // One that was deleted meanwhile never comes.
+            let next = tokio::time::timeout(STALLED, self.messages.next()).await;
+            let message = match next.ok()? {
+                Ok(message) => message,
+                Err(cause) => return Some(Err(cause)),
+            };
+            self.left -= 1;
+            if message.info().is_ok_and(|info| info.pending == 0) {
+                self.left = 0;
+            }
+            if let Some(task) = broker.topology.task_of_subject(&message.subject) {
+                let headers = message.headers.clone().unwrap_or_default();
+                return Some(Ok(dead_letter::read(task, &headers, &message.payload)));
+            }
+        }
+        None
+    }
 }
 
 /// A dead letter, the body of its task byte for byte, and where it is kept.
@@ -120,22 +132,30 @@ async fn to_the_end<T: Send + 'static>(
 
 pub(crate) async fn list(
     State(face): State<Arc<Face>>,
-    Query(selection): Query<Selection>,
+    Parameters(selection): Parameters<Selection>,
 ) -> Result<Response, Refusal> {
-    let broker = face.broker()?;
+    let broker = Arc::clone(face.broker()?);
     let limit = selection.limit.unwrap_or(LISTED).min(MOST);
-    let letters = read(broker, subjects(broker, &selection)?, limit, false).await?;
-    let mut lines = Vec::new();
-    for letter in &letters {
-        serde_json::to_writer(&mut lines, letter).map_err(|e| unavailable(&e))?;
-        lines.push(b'\n');
-    }
-    Ok(([(header::CONTENT_TYPE, NDJSON)], lines).into_response())
+    let subjects = subjects(&broker, &selection)?;
+    let place = admit::stream(&face)?;
+    let letters = Letters::read(&broker, subjects, limit, false).await?;
+    let lines = stream::unfold((letters, broker, place), |mut held| async move {
+        let (letters, broker, _place) = &mut held;
+        let line = letters.next(broker).await?.and_then(|letter| line(&letter));
+        Some((line, held))
+    });
+    Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response())
+}
+
+fn line(letter: &DeadLetter) -> Result<Vec<u8>, String> {
+    let mut line = serde_json::to_vec(letter).map_err(|error| error.to_string())?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 pub(crate) async fn show(
     State(face): State<Arc<Face>>,
-    Path(task): Path<String>,
+    Segment(task): Segment,
 ) -> Result<Json<DeadLetter>, Refusal> {
     let kept = find(face.broker()?, &task.parse()?).await?;
     Ok(Json(kept.letter))
@@ -143,7 +163,7 @@ pub(crate) async fn show(
 
 pub(crate) async fn replay(
     State(face): State<Arc<Face>>,
-    Path(task): Path<String>,
+    Segment(task): Segment,
 ) -> Result<Json<Replayed>, Refusal> {
     let broker = face.broker()?;
     let (broker, task) = (Arc::clone(broker), task.parse()?);
@@ -155,14 +175,16 @@ pub(crate) async fn replay(
 
 pub(crate) async fn replay_all(
     State(face): State<Arc<Face>>,
-    Query(selection): Query<Selection>,
+    Parameters(selection): Parameters<Selection>,
 ) -> Result<Json<Replayed>, Refusal> {
     let broker = face.broker()?;
     let limit = selection.limit.unwrap_or(MOST).min(MOST);
     let (broker, subjects) = (Arc::clone(broker), subjects(broker, &selection)?);
     let replayed = to_the_end(async move {
         let mut replayed = 0;
-        for letter in read(&broker, subjects, limit, true).await? {
+        let mut letters = Letters::read(&broker, subjects, limit, true).await?;
+        while let Some(letter) = letters.next(&broker).await {
+            let letter = letter.map_err(Refusal::unavailable)?;
             match requeue(&broker, &letter.task).await {
                 Ok(queued) => replayed += u64::from(queued),
                 // Purged or replayed by somebody else meanwhile.
@@ -179,7 +201,7 @@ pub(crate) async fn replay_all(
 
 pub(crate) async fn purge(
     State(face): State<Arc<Face>>,
-    Path(task): Path<String>,
+    Segment(task): Segment,
 ) -> Result<Json<Purged>, Refusal> {
     let broker = face.broker()?;
     let kept = find(broker, &task.parse()?).await?;
@@ -190,7 +212,7 @@ pub(crate) async fn purge(
 
 pub(crate) async fn purge_all(
     State(face): State<Arc<Face>>,
-    Query(selection): Query<Selection>,
+    Parameters(selection): Parameters<Selection>,
 ) -> Result<Json<Purged>, Refusal> {
     let broker = face.broker()?;
     purge_subject(broker, subjects(broker, &selection)?)

@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use farm_core::JobId;
 use farm_core::http::{JobStatus, NDJSON};
+use farm_http::Turn;
 use futures_util::stream;
 use serde::Deserialize;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{Face, Refusal};
+use super::extract::{Parameters, Segment};
+use super::{Face, Refusal, admit};
 use crate::runtime::broker::Broker;
 use crate::runtime::jobs::{Jobs, has_ended};
 use crate::runtime::outcomes::{self, StoredOutcome};
@@ -26,6 +28,8 @@ use crate::task_error::chain;
 
 /// How often a stream of results asks whether its job has ended.
 const ASK: Duration = Duration::from_millis(250);
+/// How long a result that was counted may take to arrive before it is looked for.
+const MISSING: Duration = Duration::from_secs(1);
 /// How long a stream of results stays silent before it sends an empty line: a gateway between
 /// would cut it.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -38,14 +42,14 @@ async fn known(broker: &Broker, job: &str) -> Result<JobStatus, Refusal> {
 
 pub(crate) async fn status(
     State(face): State<Arc<Face>>,
-    Path(job): Path<String>,
+    Segment(job): Segment,
 ) -> Result<Json<JobStatus>, Refusal> {
     known(face.broker()?, &job).await.map(Json)
 }
 
 pub(crate) async fn cancel(
     State(face): State<Arc<Face>>,
-    Path(job): Path<String>,
+    Segment(job): Segment,
 ) -> Result<Json<JobStatus>, Refusal> {
     let broker = face.broker()?;
     let status = known(broker, &job).await?;
@@ -71,7 +75,7 @@ pub(crate) async fn cancel_job(broker: &Broker, job: &JobId, reason: &str) -> Re
 
 pub(crate) async fn summary(
     State(face): State<Arc<Face>>,
-    Path(job): Path<String>,
+    Segment(job): Segment,
 ) -> Result<Response, Refusal> {
     let broker = face.broker()?;
     let status = known(broker, &job).await?;
@@ -106,11 +110,12 @@ pub(crate) struct After {
 
 pub(crate) async fn results(
     State(face): State<Arc<Face>>,
-    Path(job): Path<String>,
-    Query(After { after }): Query<After>,
+    Segment(job): Segment,
+    Parameters(After { after }): Parameters<After>,
 ) -> Result<Response, Refusal> {
     let broker = Arc::clone(face.broker()?);
     let status = known(&broker, &job).await?;
+    let place = admit::stream(&face)?;
     let messages = outcomes::follow(&broker, &status.job, after)
         .await
         .map_err(Refusal::unavailable)?;
@@ -124,12 +129,14 @@ pub(crate) async fn results(
         cursor: after,
         last: None,
         spoke: Instant::now(),
+        came: Instant::now(),
         draining: face.draining.clone(),
         lines: VecDeque::new(),
+        _place: place,
     };
     let body = stream::unfold(results, |mut results| async move {
-        let line = results.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(line), results))
+        let line = results.next().await.transpose()?;
+        Some((line, results))
     });
     Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(body)).into_response())
 }
@@ -145,35 +152,47 @@ struct Results {
     /// The last result there will be, once the job has ended.
     last: Option<u64>,
     spoke: Instant,
+    /// When the last result came.
+    came: Instant,
     draining: CancellationToken,
     lines: VecDeque<Bytes>,
+    _place: Turn,
 }
 
+/// The results end here though there are more: the answer is broken off, so that nobody takes it
+/// for all of them. The client resumes after its last cursor, at another replica perhaps.
+#[derive(Debug, thiserror::Error)]
+#[error("the results are cut short: {0}")]
+struct CutShort(String);
+
 impl Results {
-    async fn next(&mut self) -> Option<Bytes> {
+    /// The next line; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Bytes>, CutShort> {
         loop {
             if let Some(line) = self.lines.pop_front() {
                 self.spoke = Instant::now();
-                return Some(line);
+                return Ok(Some(line));
             }
             if self.last.is_some_and(|last| self.cursor >= last) {
-                return None;
+                return Ok(None);
             }
             tokio::select! {
-                // The client resumes at another replica.
-                () = self.draining.cancelled() => return None,
+                () = self.draining.cancelled() => {
+                    return Err(CutShort("this replica is shutting down".to_owned()));
+                }
                 message = self.messages.next() => {
-                    let message = message?.ok()?;
+                    let message = message.map_err(CutShort)?;
                     let Some(outcome) = StoredOutcome::read(&message, &self.broker.topology) else {
                         continue;
                     };
                     self.cursor = outcome.sequence;
+                    self.came = Instant::now();
                     let line = outcome.into_line(&message.payload);
-                    let mut json = serde_json::to_vec(&line).ok()?;
+                    let mut json = serde_json::to_vec(&line).map_err(|e| CutShort(e.to_string()))?;
                     json.push(b'\n');
                     self.lines.push_back(json.into());
                 }
-                _ = self.ask.tick(), if self.last.is_none() => self.ask_for_end().await,
+                _ = self.ask.tick() => self.ask_for_end().await,
             }
             if self.lines.is_empty() && self.spoke.elapsed() > SILENCE {
                 self.lines.push_back(Bytes::from_static(b"\n"));
@@ -182,6 +201,10 @@ impl Results {
     }
 
     async fn ask_for_end(&mut self) {
+        if self.last.is_some() {
+            self.ask_for_last().await;
+            return;
+        }
         let jobs = Jobs::new(&self.broker);
         let Ok(record) = jobs.record(&self.job).await else {
             return;
@@ -190,11 +213,19 @@ impl Results {
         let ended = crate::runtime::jobs::account(&self.job, &record, now)
             .is_some_and(|status| has_ended(&status));
         if ended {
-            self.last = Some(
-                record
-                    .progress
-                    .map_or(0, |progress| progress.applied_sequence),
-            );
+            let progress = record.progress.unwrap_or_default();
+            self.last = Some(progress.applied_sequence);
+            self.came = Instant::now();
         }
+    }
+
+    /// The last result that was counted may be gone: expired, or taken back for a replay.
+    async fn ask_for_last(&mut self) {
+        if self.came.elapsed() < MISSING
+            || !outcomes::is_last(&self.broker, &self.job, self.cursor).await
+        {
+            return;
+        }
+        self.last = Some(self.cursor);
     }
 }

@@ -1,6 +1,10 @@
 //! The HTTP face of a farm function: OpenFaaS's workload contract, and the farm's own requests.
 
+mod admit;
 mod dead;
+mod extract;
+#[cfg(test)]
+mod fuzz;
 mod health;
 mod jobs;
 mod measure;
@@ -15,6 +19,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
 use farm_core::Role;
+use farm_http::{BearerToken, Bounds, Rate, Turns};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -43,11 +48,20 @@ pub(crate) struct Face {
     closing: CancellationToken,
     grace_over: CancellationToken,
     broker: OnceLock<Arc<Broker>>,
+    token: Option<BearerToken>,
+    /// Requests that are worked on.
+    turns: Turns,
+    /// Requests that wait or stream.
+    streams: Turns,
+    rate: Option<Rate>,
 }
 
 impl Face {
-    pub fn new(replica: &Replica) -> Self {
-        Self {
+    /// # Errors
+    /// The secret `farm-http-token` is there and cannot be used.
+    pub fn new(replica: &Replica) -> Result<Self, Error> {
+        let limits = &replica.config.http;
+        Ok(Self {
             config: Arc::clone(&replica.config),
             metrics: Arc::clone(&replica.metrics),
             tracer: replica.tracer.clone(),
@@ -58,7 +72,11 @@ impl Face {
             closing: replica.closing.clone(),
             grace_over: replica.grace_over.clone(),
             broker: OnceLock::new(),
-        }
+            token: admit::read_token(&replica.config)?,
+            turns: Turns::new(limits.requests),
+            streams: Turns::new(limits.streams),
+            rate: limits.requests_per_second.map(Rate::new),
+        })
     }
 
     /// From now on requests that need NATS are answered.
@@ -84,25 +102,25 @@ pub(crate) async fn listen(face: Arc<Face>) -> Result<TaskTracker, Error> {
     let http = bind(&face, face.config.http_port, "FARM_HTTP_PORT").await?;
     let metrics = bind(&face, face.config.metrics_port, "FARM_METRICS_PORT").await?;
     let servers = TaskTracker::new();
-    let grace_over = face.grace_over.clone();
+    let bounds = bounds(&face.config);
     for (listener, router) in [(http, function(&face)), (metrics, scrape(&face))] {
-        let closing = face.closing.clone();
-        let serving = axum::serve(listener, router)
-            .with_graceful_shutdown(async move { closing.cancelled().await });
-        let grace_over = grace_over.clone();
-        servers.spawn(async move {
-            tokio::select! {
-                served = serving.into_future() => {
-                    if let Err(error) = served {
-                        tracing::error!(%error, "an HTTP server stopped");
-                    }
-                }
-                () = grace_over.cancelled() => {}
-            }
-        });
+        let closing = face.closing.clone().cancelled_owned();
+        let serving = farm_http::serve(listener, router, bounds, closing);
+        servers.spawn(face.grace_over.clone().run_until_cancelled_owned(serving));
     }
     servers.close();
     Ok(servers)
+}
+
+fn bounds(config: &Config) -> Bounds {
+    let limits = &config.http;
+    Bounds {
+        connections: limits.connections,
+        header_bytes: usize::try_from(limits.header_bytes).unwrap_or(usize::MAX),
+        header_timeout: limits.header_timeout,
+        stall_timeout: limits.body_timeout,
+        ..Bounds::default()
+    }
 }
 
 async fn bind(face: &Face, port: u16, key: &'static str) -> Result<TcpListener, Error> {
@@ -131,14 +149,19 @@ fn function(face: &Arc<Face>) -> Router {
         .route("/dead/replay", post(dead::replay_all))
         .route("/dead/{task}", get(dead::show).delete(dead::purge))
         .route("/dead/{task}/replay", post(dead::replay))
+        .fallback(refusal::no_such_path)
+        .method_not_allowed_fallback(refusal::no_such_method)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(face),
+            admit::admit,
+        ))
         .layer(middleware::from_fn_with_state(
             Arc::clone(face),
             measure::measure,
         ))
-        // Health is not counted, as of-watchdog does not.
+        // Probes are always answered. Health is not counted, as of-watchdog does not.
         .route("/_/health", get(health::health))
         .route("/_/ready", get(health::ready))
-        .fallback(refusal::no_such_path)
         // Bodies are streamed and bounded where they are read.
         .layer(DefaultBodyLimit::disable())
         .with_state(Arc::clone(face))

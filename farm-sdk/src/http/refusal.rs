@@ -1,7 +1,7 @@
 //! Refused requests: a status and a [`Problem`] that says what to do.
 
 use axum::Json;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use farm_core::http::Problem;
 use farm_core::{InvalidName, JobId};
@@ -49,6 +49,14 @@ impl Refusal {
         }
     }
 
+    /// More than this replica takes at once; another one, or this one later, may take it.
+    pub fn too_many(error: impl Into<String>, retry_after_seconds: u64) -> Self {
+        Self {
+            retry_after_seconds: Some(retry_after_seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, error)
+        }
+    }
+
     pub fn no_such_job(job: &JobId) -> Self {
         Self::not_found(format!(
             "no job {job}: it never existed, or its results have expired"
@@ -76,8 +84,24 @@ impl IntoResponse for Refusal {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, seconds.into());
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"farm\"");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge);
+        }
         response
     }
+}
+
+pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!(
+            "{method} makes no sense at {}: see the header Allow",
+            uri.path()
+        ),
+    )
 }
 
 pub(crate) async fn no_such_path(uri: Uri) -> Refusal {

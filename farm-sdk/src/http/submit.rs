@@ -2,13 +2,15 @@
 //! cut into values, values split into tasks by the user's emitter, tasks published in a window.
 
 mod publish;
+mod read;
+mod weighed;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -19,25 +21,21 @@ use farm_core::http::{
 };
 use farm_core::job::JobSpec;
 use farm_core::quantity::parse_duration;
-use futures_util::StreamExt;
+use farm_http::Turn;
 use serde::Deserialize;
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::extract::Parameters;
 use super::refusal::Refusal;
-use super::values::{Found, Framing, Malformed, Values};
+use super::values::Framing;
 use super::{Face, jobs};
 use crate::clock;
-use crate::emitter::SplitError;
 use crate::runtime::broker::Broker;
 use crate::runtime::jobs::{Claim, Jobs, has_ended};
 use crate::runtime::outcomes;
 use publish::Publisher;
+use read::Tasks;
 
-/// Values cut and not yet split.
-const CUT_VALUES: usize = 64;
-/// Tasks split and not yet published.
-const SPLIT_TASKS: usize = 64;
 /// Tasks looked at before the first is published, so that a small bad body leaves no trace.
 const HELD_TASKS: usize = 1000;
 /// The same in bytes.
@@ -49,7 +47,7 @@ const CANCEL_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 #[derive(Deserialize)]
-pub(crate) struct Parameters {
+pub(crate) struct Query {
     wait: Option<String>,
 }
 
@@ -75,7 +73,8 @@ pub(crate) async fn not_an_emitter(State(face): State<Arc<Face>>) -> Refusal {
 
 pub(crate) async fn submit(
     State(face): State<Arc<Face>>,
-    Query(parameters): Query<Parameters>,
+    Extension(turn): Extension<Turn>,
+    Parameters(parameters): Parameters<Query>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
@@ -84,9 +83,9 @@ pub(crate) async fn submit(
     if face.draining.is_cancelled() {
         return Err(Refusal::unavailable("this replica is shutting down"));
     }
-    let taking = Arc::clone(&face);
+    let (taking, working) = (Arc::clone(&face), turn.clone());
     // A task of its own: if the client leaves, the job is still cleaned up.
-    let taken = tokio::spawn(async move { take_in(&taking, request, body).await }).await;
+    let taken = tokio::spawn(async move { take_in(&taking, request, body, working).await }).await;
     let accepted = match taken {
         Ok(accepted) => accepted?,
         Err(error) => {
@@ -95,7 +94,10 @@ pub(crate) async fn submit(
             )));
         }
     };
-    let Some(wait) = wait else {
+    // Waiting is no work. If too many wait already, the answer is that of a wait that was too short.
+    turn.pause();
+    let place = wait.and_then(|wait| Some((wait, face.streams.take()?)));
+    let Some((wait, _place)) = place else {
         return Ok((StatusCode::ACCEPTED, Json(accepted)).into_response());
     };
     let broker = face.broker()?;
@@ -113,11 +115,7 @@ pub(crate) async fn submit(
     }
 }
 
-fn read_request(
-    face: &Face,
-    headers: &HeaderMap,
-    parameters: &Parameters,
-) -> Result<Request, Refusal> {
+fn read_request(face: &Face, headers: &HeaderMap, parameters: &Query) -> Result<Request, Refusal> {
     let text = |name: &str| -> Result<Option<String>, Refusal> {
         headers
             .get(name)
@@ -196,9 +194,14 @@ async fn admit(broker: &Broker, request: &Request) -> Result<Admission, Refusal>
     }
 }
 
-async fn take_in(face: &Arc<Face>, request: Request, body: Body) -> Result<Accepted, Refusal> {
+async fn take_in(
+    face: &Arc<Face>,
+    request: Request,
+    body: Body,
+    turn: Turn,
+) -> Result<Accepted, Refusal> {
     let broker = face.broker()?;
-    let (mut tasks, reading) = start_reading(face, request.framing, body);
+    let (mut tasks, reading) = read::start(face, request.framing, body, turn);
     // Small bodies are understood as a whole before anything is done about them.
     let held = hold(&mut tasks).await?;
     let job = match admit(broker, &request).await? {
@@ -257,7 +260,10 @@ async fn give_up(
     request: &Request,
     refusal: &Refusal,
 ) {
-    let cut_off = refusal.status == StatusCode::SERVICE_UNAVAILABLE;
+    let cut_off = matches!(
+        refusal.status,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT
+    );
     if cut_off && request.idempotency_key.is_some() {
         // The client will send it again and find its tasks.
         return;
@@ -292,8 +298,6 @@ async fn undo(
     Ok(())
 }
 
-type Tasks = mpsc::Receiver<Result<Bytes, Refusal>>;
-
 /// Takes the first tasks without publishing them.
 async fn hold(tasks: &mut Tasks) -> Result<Vec<Bytes>, Refusal> {
     let mut held = Vec::new();
@@ -309,138 +313,4 @@ async fn hold(tasks: &mut Tasks) -> Result<Vec<Bytes>, Refusal> {
         }
     }
     Ok(held)
-}
-
-/// Starts the stages that turn the body into tasks.
-fn start_reading(
-    face: &Arc<Face>,
-    framing: Framing,
-    body: Body,
-) -> (Tasks, tokio::task::JoinHandle<()>) {
-    let (values, cut) = mpsc::channel(CUT_VALUES);
-    let (tasks, split) = mpsc::channel(SPLIT_TASKS);
-    let limits = Limits {
-        body_bytes: face.config.max_body_bytes,
-        task_bytes: usize::try_from(face.config.max_task_bytes).unwrap_or(usize::MAX),
-    };
-    let reading = tokio::spawn(cut_body(framing, body, limits, values));
-    let emitter = Arc::clone(&face.emitter);
-    let panicked = tasks.clone();
-    // The emitter is the user's code and may compute.
-    let splitting = face
-        .user
-        .spawn_blocking(move || split_values(emitter.as_ref(), framing, cut, &tasks));
-    tokio::spawn(async move {
-        if splitting.await.is_err() {
-            let refusal = Refusal::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the emitter panicked on this job; its log says where",
-            );
-            let _ = panicked.send(Err(refusal)).await;
-        }
-    });
-    (split, reading)
-}
-
-struct Limits {
-    body_bytes: u64,
-    task_bytes: usize,
-}
-
-async fn cut_body(
-    framing: Framing,
-    body: Body,
-    limits: Limits,
-    values: mpsc::Sender<Result<Found, Refusal>>,
-) {
-    let cut = async {
-        let mut cutter = Values::new(framing, limits.task_bytes);
-        let mut stream = body.into_data_stream();
-        let mut read: u64 = 0;
-        while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(|error| {
-                Refusal::unavailable(format!("the body ended too early: {error}"))
-            })?;
-            read += piece.len() as u64;
-            if read > limits.body_bytes {
-                let limit = limits.body_bytes;
-                return Err(Refusal::too_large(format!(
-                    "the body is larger than {limit} bytes (FARM_MAX_BODY): submit it in parts"
-                )));
-            }
-            for found in cutter
-                .push(&piece)
-                .map_err(|error| malformed(framing, &error))?
-            {
-                if values.send(Ok(found)).await.is_err() {
-                    return Ok(());
-                }
-            }
-        }
-        if let Some(found) = cutter
-            .finish()
-            .map_err(|error| malformed(framing, &error))?
-        {
-            let _ = values.send(Ok(found)).await;
-        }
-        Ok(())
-    };
-    if let Err(refusal) = cut.await {
-        let _ = values.send(Err(refusal)).await;
-    }
-}
-
-fn malformed(framing: Framing, error: &Malformed) -> Refusal {
-    match error {
-        Malformed::Syntax { place, what } => at(framing, *place, "", Refusal::bad_request(*what)),
-        Malformed::TooLarge { place, .. } => {
-            let refusal = Refusal::too_large(format!("{error} (FARM_MAX_TASK)"));
-            at(framing, *place, "", refusal)
-        }
-    }
-}
-
-/// Names the place of an error in its message and beside it.
-fn at(framing: Framing, place: u64, path: &str, mut refusal: Refusal) -> Refusal {
-    let unit = match framing {
-        Framing::Lines => "line",
-        Framing::Json => "value",
-    };
-    let problem = refusal.problem.as_mut();
-    problem.error = format!("{unit} {place}: {}", problem.error);
-    problem.path = (!path.is_empty()).then(|| path.to_owned());
-    problem.line = Some(place);
-    refusal
-}
-
-fn split_values(
-    emitter: &dyn crate::emitter::ErasedEmitter,
-    framing: Framing,
-    mut values: mpsc::Receiver<Result<Found, Refusal>>,
-    tasks: &mpsc::Sender<Result<Bytes, Refusal>>,
-) {
-    while let Some(value) = values.blocking_recv() {
-        let failed = match value {
-            Err(refusal) => Some(refusal),
-            Ok(Found { place, json }) => emitter
-                .split(json, &mut |task| tasks.blocking_send(Ok(task)).is_ok())
-                .err()
-                .map(|error| {
-                    let path = match &error {
-                        SplitError::Mismatch(mismatch) => mismatch.path.clone(),
-                        SplitError::Encode { .. } => String::new(),
-                    };
-                    at(
-                        framing,
-                        place,
-                        &path,
-                        Refusal::bad_request(error.to_string()),
-                    )
-                }),
-        };
-        if let Some(refusal) = failed {
-            let _ = tasks.blocking_send(Err(refusal));
-            return;
-        }
-    }
 }

@@ -2,6 +2,9 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+/// Levels of arrays and objects in one value; serde_json reads no more either.
+const DEEPEST: u32 = 128;
+
 /// How the values follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -71,6 +74,10 @@ impl Values {
             escaped: false,
             begun: false,
         }
+    }
+
+    pub fn framing(&self) -> Framing {
+        self.framing
     }
 
     fn place(&self) -> u64 {
@@ -151,6 +158,9 @@ impl Values {
         self.seen += 1;
         match byte {
             b'"' => self.in_string = true,
+            b'{' | b'[' if self.depth == DEEPEST => {
+                return Err(self.syntax("the value is nested deeper than 128 levels"));
+            }
             b'{' | b'[' => self.depth += 1,
             b'}' | b']' if self.depth > 0 => {
                 self.depth -= 1;

@@ -1,8 +1,5 @@
 //! The connection to NATS, and everything of the farm that lives there.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
@@ -10,15 +7,16 @@ use async_nats::jetstream::context::{ContextBuilder, PublishError, PublishErrorK
 use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, kv};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions};
+use farm_core::permissions::inbox_prefix;
 use farm_core::quantity::format_duration;
 use farm_core::topology::Topology;
-use tokio::sync::watch;
+use farm_nats::{Access, AccessError, Failure, Link, printable};
 use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::runtime::streams;
+use crate::runtime::streams::{self, Parts};
 use crate::task_error::chain;
 
 /// How many publishes may wait for their acknowledgement at once, over all tasks of a process.
@@ -41,42 +39,26 @@ pub(crate) struct Broker {
     pub link: Link,
 }
 
-/// Whether the connection stands, and how often it was made.
-#[derive(Clone)]
-pub(crate) struct Link {
-    up: Arc<AtomicBool>,
-    connections: watch::Receiver<u64>,
+/// A connection whose server can serve a farm.
+struct Connected {
+    topology: Topology,
+    client: Client,
+    jetstream: jetstream::Context,
+    link: Link,
+    give_up: Instant,
 }
 
-impl Link {
-    pub fn is_up(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
-    }
-
-    /// Counts connections made; changes when the client has reconnected.
-    pub fn connections(&self) -> watch::Receiver<u64> {
-        self.connections.clone()
-    }
-}
-
-/// Connects within `FARM_CONNECT_TIMEOUT` and sets the farm's streams up.
+/// Connects within `FARM_CONNECT_TIMEOUT` and sets the farm's streams up, or finds them.
 pub(crate) async fn open(config: &Config) -> Result<Broker, Error> {
-    let (client, link) = connect(config).await?;
-    check_server(config, &client)?;
-    let jetstream = ContextBuilder::new()
-        .timeout(Duration::from_secs(5))
-        .max_ack_inflight(MAX_UNACKED_PUBLISHES)
-        .build(client.clone());
-    jetstream
-        .query_account()
-        .await
-        .map_err(|error| Error::NoJetStream {
-            farm: config.farm.to_string(),
-            url: printable(&config.nats_url),
-            cause: chain(&error),
-        })?;
-    let topology = Topology::new(config.farm.clone());
-    let parts = streams::ensure(config, &topology, &jetstream).await?;
+    let connected = connect(config).await?;
+    let parts = connected.parts(config).await?;
+    let Connected {
+        topology,
+        client,
+        jetstream,
+        link,
+        ..
+    } = connected;
     Ok(Broker {
         topology,
         client,
@@ -94,144 +76,162 @@ pub(crate) async fn open(config: &Config) -> Result<Broker, Error> {
     })
 }
 
-async fn connect(config: &Config) -> Result<(Client, Link), Error> {
+/// Makes the farm's streams and buckets, and what the autoscaler keeps beside them.
+pub(crate) async fn set_up(config: &Config) -> Result<(), Error> {
+    let connected = connect(config).await?;
+    connected.parts(config).await?;
+    let Connected {
+        client,
+        jetstream,
+        link,
+        give_up,
+        ..
+    } = connected;
+    streams::autoscaler_lease(config, &jetstream, &link, give_up).await?;
+    let _ = client.drain().await;
+    Ok(())
+}
+
+impl Connected {
+    async fn parts(&self, config: &Config) -> Result<Parts, Error> {
+        let denied = self.link.denied(|denial| !streams::is_change(denial));
+        tokio::select! {
+            parts = self.find_parts(config) => parts,
+            // A request that is denied is never answered.
+            denial = denied => Err(Error::Denied {
+                farm: config.farm.to_string(),
+                denied: denial.to_string(),
+                roles: config.roles.to_string(),
+            }),
+        }
+    }
+
+    async fn find_parts(&self, config: &Config) -> Result<Parts, Error> {
+        self.jetstream
+            .query_account()
+            .await
+            .map_err(|error| Error::NoJetStream {
+                farm: config.farm.to_string(),
+                url: printable(&config.nats_url),
+                cause: chain(&error),
+            })?;
+        let (topology, jetstream) = (&self.topology, &self.jetstream);
+        streams::ensure(config, topology, jetstream, &self.link, self.give_up).await
+    }
+}
+
+async fn connect(config: &Config) -> Result<Connected, Error> {
     // The connection speaks TLS if the server asks for it; one provider for the whole process.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let (connections, seen) = watch::channel(0);
-    let up = Arc::new(AtomicBool::new(false));
-    let link = Link {
-        up: Arc::clone(&up),
-        connections: seen,
-    };
-    let options = {
-        let connections = Arc::new(connections);
-        move || -> Result<ConnectOptions, Error> {
-            let (up, connections) = (Arc::clone(&up), Arc::clone(&connections));
-            Ok(credentials(config)?
-                .name(format!("rust-farm {} {}", config.farm, config.replica))
-                .ping_interval(Duration::from_secs(10))
-                .connection_timeout(Duration::from_secs(5))
-                .event_callback(move |event| {
-                    note(&event, &up, &connections);
-                    std::future::ready(())
-                }))
-        }
-    };
+    let unusable = |error: AccessError| Error::Configuration(vec![error.to_string()]);
+    let access = Access::read(&config.nats_url, &config.secrets_dir).map_err(unusable)?;
+    if access.is_in_url() {
+        tracing::warn!(
+            "whoever sees the environment sees the credentials in FARM_NATS_URL: put them into secrets"
+        );
+    }
+    let (topology, link) = (Topology::new(config.farm.clone()), Link::new());
     let give_up = Instant::now() + config.connect_timeout;
     let mut pause = Duration::from_millis(50);
     let mut told = false;
     loop {
-        let error = match async_nats::connect_with_options(&config.nats_url, options()?).await {
-            Ok(client) => return Ok((client, link)),
+        let options = access.options().map_err(unusable)?;
+        let options = with_manners(options, config, &topology, &link);
+        let error = match options.connect(access.servers()).await {
+            Ok(client) => {
+                check_server(config, &client)?;
+                let jetstream = ContextBuilder::new()
+                    .timeout(Duration::from_secs(5))
+                    .max_ack_inflight(MAX_UNACKED_PUBLISHES)
+                    .build(client.clone());
+                return Ok(Connected {
+                    topology,
+                    client,
+                    jetstream,
+                    link,
+                    give_up,
+                });
+            }
             Err(error) => error,
         };
-        let farm = config.farm.to_string();
-        let url = printable(&config.nats_url);
-        if is_refusal(&error) {
-            return Err(Error::Unauthorised {
-                farm,
-                url,
-                cause: chain(&error),
-                secrets: config.secrets_dir.join("farm-nats-*").display().to_string(),
-            });
-        }
-        if Instant::now() + pause >= give_up || error.kind() == ConnectErrorKind::ServerParse {
-            return Err(Error::Unreachable {
-                farm,
-                url,
-                waited: format_duration(config.connect_timeout),
-                cause: chain(&error),
-            });
+        let failure = Failure::of(&error);
+        let passing = matches!(failure, Failure::Unreachable(_));
+        if !passing || Instant::now() + pause >= give_up {
+            return Err(not_connected(config, failure));
         }
         if !told {
             told = true;
-            tracing::warn!(%url, error = chain(&error), "no NATS server yet, trying again");
+            tracing::warn!(
+                url = access.url(),
+                error = chain(&error),
+                "no NATS server yet, trying again"
+            );
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(2));
     }
 }
 
-fn is_refusal(error: &async_nats::ConnectError) -> bool {
-    matches!(
-        error.kind(),
-        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation
-    ) || chain(error)
-        .to_lowercase()
-        .contains("authorization violation")
+fn with_manners(
+    options: ConnectOptions,
+    config: &Config,
+    topology: &Topology,
+    link: &Link,
+) -> ConnectOptions {
+    let noted = link.clone();
+    options
+        .name(format!("rust-farm {} {}", config.farm, config.replica))
+        .custom_inbox_prefix(inbox_prefix(topology, config.roles))
+        .ping_interval(Duration::from_secs(10))
+        .connection_timeout(Duration::from_secs(5))
+        .event_callback(move |event| {
+            noted.note(&event);
+            std::future::ready(())
+        })
 }
 
-fn note(event: &Event, up: &AtomicBool, connections: &watch::Sender<u64>) {
-    match event {
-        Event::Connected => {
-            up.store(true, Ordering::Relaxed);
-            connections.send_modify(|count| *count += 1);
-            tracing::debug!("connected to NATS");
-        }
-        Event::Disconnected => {
-            up.store(false, Ordering::Relaxed);
-            tracing::warn!("lost the connection to NATS, reconnecting");
-        }
-        Event::Draining | Event::Closed => up.store(false, Ordering::Relaxed),
-        other => tracing::warn!(event = %other, "NATS"),
-    }
-}
-
-/// Reads the credentials that are there: a creds file, a token, or user and password.
-fn credentials(config: &Config) -> Result<ConnectOptions, Error> {
-    let secret = |name: &str| read_secret(&config.secrets_dir.join(name));
-    let options = ConnectOptions::new();
-    if let Some(creds) = secret("farm-nats-creds")? {
-        return options.credentials(&creds).map_err(|error| {
-            let place = config.secrets_dir.join("farm-nats-creds");
-            Error::Configuration(vec![format!("{}: {error}", place.display())])
-        });
-    }
-    if let Some(token) = secret("farm-nats-token")? {
-        return Ok(options.token(token));
-    }
-    match (secret("farm-nats-user")?, secret("farm-nats-password")?) {
-        (Some(user), Some(password)) => Ok(options.user_and_password(user, password)),
-        (None, None) => Ok(options),
-        _ => Err(Error::Configuration(vec![format!(
-            "{}: farm-nats-user and farm-nats-password come together",
-            config.secrets_dir.display()
-        )])),
-    }
-}
-
-fn read_secret(path: &Path) -> Result<Option<String>, Error> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::Configuration(vec![format!(
-            "{}: {error}",
-            path.display()
-        )])),
+fn not_connected(config: &Config, failure: Failure) -> Error {
+    let farm = config.farm.to_string();
+    let url = printable(&config.nats_url);
+    let secret = |name: &str| config.secrets_dir.join(name).display().to_string();
+    match failure {
+        Failure::Refused(cause) => Error::Unauthorised {
+            farm,
+            url,
+            cause,
+            secrets: secret("farm-nats-*"),
+        },
+        Failure::Untrusted(cause) => Error::Untrusted {
+            farm,
+            url,
+            cause,
+            secret: secret("farm-nats-ca.pem"),
+        },
+        Failure::Unreachable(cause) => Error::Unreachable {
+            farm,
+            url,
+            waited: format_duration(config.connect_timeout),
+            cause,
+        },
     }
 }
 
 fn check_server(config: &Config, client: &Client) -> Result<(), Error> {
-    if client.is_server_compatible(2, 10, 0) {
-        return Ok(());
-    }
-    Err(Error::TooOld {
+    let too_old = |needs: &'static str, why: &'static str| Error::TooOld {
         farm: config.farm.to_string(),
         url: printable(&config.nats_url),
         found: client.server_info().version,
-    })
-}
-
-/// The URL without user and password.
-pub(crate) fn printable(url: &str) -> String {
-    url.split(',')
-        .map(|url| match (url.split_once("://"), url.rsplit_once('@')) {
-            (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-            (None, Some((_, host))) => host.to_owned(),
-            (_, None) => url.to_owned(),
-        })
-        .collect::<Vec<_>>()
-        .join(",")
+        needs,
+        why,
+    };
+    if !client.is_server_compatible(2, 10, 0) {
+        return Err(too_old("2.10", ""));
+    }
+    if config.replicas.value > 1 && !client.is_server_compatible(2, 10, 23) {
+        let why = " for FARM_REPLICAS above 1, because clusters before it lost streams when servers were killed";
+        return Err(too_old("2.10.23", why));
+    }
+    Ok(())
 }
 
 /// What a refused publish means to the farm.
@@ -262,19 +262,5 @@ pub(crate) fn refusal(error: &PublishError) -> Refusal {
             Refusal::Full(text)
         }
         _ => Refusal::Passing(text),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_is_printed_without_its_password() {
-        assert_eq!(
-            printable("nats://me:secret@a:4222,nats://b:4222"),
-            "nats://a:4222,nats://b:4222"
-        );
-        assert_eq!(printable("me:secret@a:4222"), "a:4222");
     }
 }

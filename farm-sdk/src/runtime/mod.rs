@@ -5,6 +5,7 @@ pub(crate) mod collector;
 pub(crate) mod dead_letter;
 pub(crate) mod jobs;
 pub(crate) mod outcomes;
+pub(crate) mod pull;
 pub(crate) mod reading;
 pub(crate) mod streams;
 pub(crate) mod worker;
@@ -59,9 +60,21 @@ pub(crate) async fn run(
         .enable_all()
         .build()
         .map_err(|error| Error::Runtime(error.to_string()))?;
-    let served = serve(&config, parts, init, io.handle(), started).await;
+    let served = if config.roles.is_setup() {
+        set_up(&config, io.handle()).await
+    } else {
+        serve(&config, parts, init, io.handle(), started).await
+    };
     io.shutdown_background();
     served
+}
+
+/// Makes what the farm needs on NATS, and ends: for an administrator, where functions may not.
+async fn set_up(config: &Arc<Config>, io: &Handle) -> Result<(), Error> {
+    let setting_up = Arc::clone(config);
+    on(io, async move { broker::set_up(&setting_up).await }).await??;
+    tracing::info!(farm = %config.farm, "the farm is set up");
+    Ok(())
 }
 
 /// Runs a future of ours on the I/O runtime.
@@ -100,7 +113,7 @@ async fn serve(
         tracer,
         parts,
     };
-    let face = Arc::new(Face::new(&replica));
+    let face = Arc::new(Face::new(&replica)?);
     let servers = on(io, http::listen(Arc::clone(&face))).await??;
     let opening = Arc::clone(config);
     let broker = Arc::new(on(io, async move { broker::open(&opening).await }).await??);
@@ -269,13 +282,20 @@ fn start_logging(config: &Config) {
     use tracing_subscriber::filter::LevelFilter;
     use tracing_subscriber::fmt;
     use tracing_subscriber::prelude::*;
-    let mut filter = config.log.clone();
-    if !filter
+    let of_client: Vec<_> = config
+        .log
         .iter()
-        .any(|(target, _)| target.starts_with("async_nats"))
-    {
+        .filter(|(target, _)| target.starts_with("async_nats"))
+        .map(|(target, level)| (target.to_owned(), level))
+        .collect();
+    let mut filter = config.log.clone();
+    if of_client.is_empty() {
         // The client's own events repeat what the farm logs of the connection.
         filter = filter.with_target("async_nats", LevelFilter::OFF);
+    }
+    for (target, level) in of_client {
+        // Its trace shows whole messages: tasks, and the callback URLs of jobs.
+        filter = filter.with_target(target, level.min(LevelFilter::DEBUG));
     }
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let registry = tracing_subscriber::registry().with(filter);

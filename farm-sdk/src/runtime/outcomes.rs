@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::DirectGetErrorKind;
 use farm_core::envelope::{self, Outcome};
@@ -16,7 +15,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::clock;
 use crate::runtime::broker::Broker;
-use crate::runtime::reading::Reading;
+use crate::runtime::reading::{Reading, Selection};
 use crate::task_error::chain;
 
 /// Outcomes that go into one answer at most; more are there to be streamed.
@@ -118,16 +117,23 @@ pub(crate) async fn stored(
     }
 }
 
+/// Whether no outcome of `job` is stored after `cursor`; false if that cannot be told.
+pub(crate) async fn is_last(broker: &Broker, job: &JobId, cursor: u64) -> bool {
+    let subjects = broker.topology.job_results_wildcard(job);
+    match broker.results.direct_get_last_for_subject(subjects).await {
+        Ok(message) => message.sequence <= cursor,
+        Err(error) => error.kind() == DirectGetErrorKind::NotFound,
+    }
+}
+
 /// The outcomes of `job` stored after `after`, as they come.
 pub(crate) async fn follow(broker: &Broker, job: &JobId, after: u64) -> Result<Reading, String> {
-    let config = pull::OrderedConfig {
-        filter_subject: broker.topology.job_results_wildcard(job),
-        deliver_policy: DeliverPolicy::ByStartSequence {
-            start_sequence: after.saturating_add(1),
-        },
-        ..Default::default()
+    let selection = Selection {
+        subjects: broker.topology.job_results_wildcard(job),
+        first_sequence: after.saturating_add(1),
+        headers_only: false,
     };
-    Reading::start(&broker.results, config).await
+    Reading::start(broker, &broker.results, selection).await
 }
 
 /// The summary of `job`, if its collector folded one.
@@ -165,10 +171,7 @@ async fn all(broker: &Broker, job: &JobId, count: u64) -> Result<Vec<TaskOutcome
     let mut bytes = 0;
     while (lines.len() as u64) < count {
         let next = tokio::time::timeout(STALLED, messages.next()).await;
-        let Ok(Some(message)) = next else {
-            return Err("some results could not be read".to_owned());
-        };
-        let message = message?;
+        let message = next.map_err(|_| "some results could not be read".to_owned())??;
         bytes += message.payload.len();
         if bytes > MOST_BYTES {
             return Err("the results are too large for one answer".to_owned());

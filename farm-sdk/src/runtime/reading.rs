@@ -1,36 +1,91 @@
-//! Reads a stream from some place on, and leaves nothing behind at the server.
+//! Reads a stream in its order from some place on, holds little, and leaves nothing behind at the
+//! server.
 //!
-//! The server keeps an abandoned consumer for half a minute and a stream takes about a thousand of
-//! them: a farm asked some dozen times a second would soon be refused.
+//! It asks for some messages, and for more only when those were taken: a reader that pauses holds one
+//! batch. When the server's consumer is lost, with its server or because the reader paused for long,
+//! another takes its place after the last message that was given out. The server keeps an abandoned
+//! consumer for half a minute and a stream takes about a thousand of them: a farm asked some dozen
+//! times a second would soon be refused, so a reading that ends deletes its own.
 
-use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::pull;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::Stream;
-use futures_util::StreamExt;
+use async_nats::jetstream::{self, Message};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
+use crate::runtime::broker::Broker;
+use crate::runtime::pull::{Arrival, Pull};
 use crate::task_error::chain;
+
+/// Messages on their way at once, at most.
+const MOST: usize = 256;
+/// The same in bytes, judged by the largest so far.
+const MOST_BYTES: usize = 512 << 10;
+/// On their way at first, while their size is not known.
+const AT_FIRST: usize = 2;
+/// How long the server keeps a consumer that nobody asks.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+
+/// What of a stream to read.
+#[derive(Debug, Clone)]
+pub(crate) struct Selection {
+    pub subjects: String,
+    /// The first sequence of interest; 1 is the beginning of the stream.
+    pub first_sequence: u64,
+    pub headers_only: bool,
+}
 
 /// The messages of a stream in their order, as they come.
 pub(crate) struct Reading {
-    messages: pull::Ordered,
+    client: Client,
+    context: jetstream::Context,
+    stream: Stream,
+    /// What is still to be read.
+    selection: Selection,
+    batch: usize,
+    largest_bytes: usize,
+    waiting: u64,
+    state: State,
+}
+
+enum State {
+    /// Kept here, so that a caller that stops waiting does not stop it.
+    Opening(BoxFuture<'static, Result<Box<Open>, String>>),
+    Open(Box<Open>),
+}
+
+/// A consumer at the server.
+struct Open {
+    pull: Pull,
     stream: Stream,
     consumer: String,
     waiting: u64,
+    /// Messages it has delivered.
+    delivered: u64,
 }
 
 impl Reading {
-    pub async fn start(stream: &Stream, config: pull::OrderedConfig) -> Result<Self, String> {
-        let consumer = stream.create_consumer(config).await;
-        let consumer = consumer.map_err(|error| chain(&error))?;
-        let info = consumer.cached_info();
-        let (name, waiting) = (info.name.clone(), info.num_pending);
-        let messages = consumer.messages().await;
+    pub async fn start(
+        broker: &Broker,
+        stream: &Stream,
+        selection: Selection,
+    ) -> Result<Self, String> {
+        let client = broker.client.clone();
+        let open = open(client.clone(), stream.clone(), selection.clone()).await?;
         Ok(Self {
-            messages: messages.map_err(|error| chain(&error))?,
+            client,
+            context: broker.jetstream.clone(),
             stream: stream.clone(),
-            consumer: name,
-            waiting,
+            selection,
+            batch: AT_FIRST,
+            largest_bytes: 1,
+            waiting: open.waiting,
+            state: State::Open(open),
         })
     }
 
@@ -39,18 +94,103 @@ impl Reading {
         self.waiting
     }
 
-    pub async fn next(&mut self) -> Option<Result<Message, String>> {
-        let message = self.messages.next().await?;
-        Some(message.map_err(|error| chain(&error)))
+    /// The next message. Loses none if it is not awaited to its end.
+    ///
+    /// # Errors
+    /// NATS gives no more; what was given out stays in order and complete.
+    pub async fn next(&mut self) -> Result<Message, String> {
+        loop {
+            let open = match &mut self.state {
+                State::Open(open) => open,
+                State::Opening(opening) => {
+                    let opened = opening.as_mut().await;
+                    if opened.is_err() {
+                        self.open_again();
+                    }
+                    self.state = State::Open(opened?);
+                    continue;
+                }
+            };
+            if open.pull.outstanding() <= self.batch / 2 {
+                open.pull.ask(self.batch, false).await;
+            }
+            match tokio::time::timeout_at(open.pull.silent_at(), open.pull.next()).await {
+                Ok(Arrival::Nothing) => open.pull.forget_overdue(),
+                Ok(Arrival::Message(message)) => {
+                    if let Some(message) = self.take(message) {
+                        return Ok(message);
+                    }
+                }
+                Ok(Arrival::Refused) | Err(_) => self.open_again(),
+                Ok(Arrival::Closed) => return Err("the connection is closed".to_owned()),
+            }
+        }
+    }
+
+    /// The message, if it is the one that follows.
+    fn take(&mut self, message: async_nats::Message) -> Option<Message> {
+        let State::Open(open) = &mut self.state else {
+            return None;
+        };
+        let message = Message {
+            message,
+            context: self.context.clone(),
+        };
+        let place = message.info().ok()?;
+        let (delivery, sequence) = (place.consumer_sequence, place.stream_sequence);
+        if delivery != open.delivered + 1 {
+            self.open_again();
+            return None;
+        }
+        open.delivered = delivery;
+        self.selection.first_sequence = sequence + 1;
+        self.largest_bytes = self.largest_bytes.max(message.length);
+        self.batch = (MOST_BYTES / self.largest_bytes).clamp(1, MOST);
+        Some(message)
+    }
+
+    fn open_again(&mut self) {
+        let (client, stream) = (self.client.clone(), self.stream.clone());
+        let opening = open(client, stream, self.selection.clone());
+        // Replacing the old one deletes its consumer.
+        self.state = State::Opening(opening.boxed());
     }
 }
 
-impl Drop for Reading {
+async fn open(client: Client, stream: Stream, selection: Selection) -> Result<Box<Open>, String> {
+    let config = pull::Config {
+        name: Some(format!("reading-{}", Uuid::new_v4().simple())),
+        ack_policy: AckPolicy::None,
+        deliver_policy: DeliverPolicy::ByStartSequence {
+            start_sequence: selection.first_sequence.max(1),
+        },
+        filter_subject: selection.subjects,
+        headers_only: selection.headers_only,
+        inactive_threshold: FORGOTTEN_AFTER,
+        memory_storage: true,
+        num_replicas: 1,
+        ..Default::default()
+    };
+    let consumer = stream.create_consumer(config).await;
+    let consumer = consumer.map_err(|error| chain(&error))?;
+    let info = consumer.cached_info();
+    let (name, waiting) = (info.name.clone(), info.num_pending);
+    let pull = Pull::open(&client, &info.stream_name, &name).await;
+    Ok(Box::new(Open {
+        pull: pull.map_err(|error| chain(&error))?,
+        stream,
+        consumer: name,
+        waiting,
+        delivered: 0,
+    }))
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
         let (stream, consumer) = (self.stream.clone(), std::mem::take(&mut self.consumer));
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                // One that was replaced meanwhile, or is missed here, the server forgets by itself.
+                // One that is missed here the server forgets by itself.
                 let _ = stream.delete_consumer(&consumer).await;
             });
         }

@@ -22,30 +22,66 @@ use crate::task_error::chain;
 /// How long the next stored result may take to arrive.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// Folds the `outcomes` stored outcomes of `job`.
+/// How often a job is folded whose results NATS did not give or whose summary it did not take.
+const ATTEMPTS: u32 = 6;
+/// Pause before the second time; doubles.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why there is no summary.
+enum Failure {
+    /// The user's code failed, and would again.
+    Fold(String),
+    /// NATS failed, and may recover.
+    Broker(String),
+}
+
+/// Folds the `outcomes` stored outcomes of `job`, again if NATS fails meanwhile.
 pub(crate) async fn fold(
+    broker: &Broker,
+    user: &Handle,
+    collector: &Arc<dyn ErasedCollector>,
+    job: &JobId,
+    outcomes: u64,
+) -> Result<(), String> {
+    let mut pause = PAUSE;
+    for attempt in 1.. {
+        match fold_once(broker, user, Arc::clone(collector), job, outcomes).await {
+            Ok(()) => break,
+            Err(Failure::Fold(cause)) => return Err(cause),
+            Err(Failure::Broker(cause)) if attempt == ATTEMPTS => return Err(cause),
+            Err(Failure::Broker(cause)) => {
+                tracing::warn!(%job, cause, "a job could not be folded yet, trying again");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    Ok(())
+}
+
+async fn fold_once(
     broker: &Broker,
     user: &Handle,
     collector: Arc<dyn ErasedCollector>,
     job: &JobId,
     outcomes: u64,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let (results, feed) = mpsc::channel(256);
     // The user's code computes, so it gets a thread of its own.
     let computing = user.spawn_blocking(move || run(collector.as_ref(), feed));
     let read = feed_results(broker, job, outcomes, &results).await;
     drop(results);
     let summary = match computing.await {
-        Ok(summary) => summary?,
+        Ok(summary) => summary.map_err(Failure::Fold)?,
         Err(stopped) => {
-            return Err(match stopped.try_into_panic() {
+            return Err(Failure::Fold(match stopped.try_into_panic() {
                 Ok(panic) => format!("the collector panicked: {}", message_of(panic.as_ref())),
                 Err(_) => "the replica is shutting down".to_owned(),
-            });
+            }));
         }
     };
-    read?;
-    keep(broker, job, &summary).await
+    read.map_err(Failure::Broker)?;
+    keep(broker, job, &summary).await.map_err(Failure::Broker)
 }
 
 fn run(collector: &dyn ErasedCollector, mut feed: mpsc::Receiver<Bytes>) -> Result<Bytes, String> {
@@ -67,10 +103,8 @@ async fn feed_results(
     }
     let mut messages = outcomes::follow(broker, job, 0).await?;
     for _ in 0..count {
-        let message = match tokio::time::timeout(STALLED, messages.next()).await {
-            Ok(Some(message)) => message?,
-            Ok(None) | Err(_) => return Err("some results could not be read again".to_owned()),
-        };
+        let next = tokio::time::timeout(STALLED, messages.next()).await;
+        let message = next.map_err(|_| "some results could not be read again".to_owned())??;
         let outcome = message
             .headers
             .as_ref()

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 
 use farm_core::JobId;
 use farm_core::envelope::Outcome;
-use farm_core::job::{JobCancel, JobProgress, JobSpec};
+use farm_core::job::{Callback, JobCancel, JobProgress, JobSpec};
 
+use super::change::{Change, Record};
 use crate::runtime::jobs::JobRecord;
 
 /// An outcome as the results stream has it.
@@ -72,6 +73,16 @@ impl Account {
         true
     }
 
+    /// Whether nothing more will be done about the job unless it is replayed.
+    fn is_over(&self) -> bool {
+        let calls_back = self
+            .spec
+            .as_ref()
+            .is_none_or(|spec| spec.callback_url.is_some());
+        let owes_callback = calls_back && self.progress.callback == Callback::Pending;
+        self.progress.ended_seconds.is_some() && !owes_callback
+    }
+
     /// Whether every task has its outcome and nobody was told yet.
     pub fn is_complete(&self) -> bool {
         let accepted = self.spec.as_ref().and_then(|spec| spec.accepted);
@@ -97,6 +108,43 @@ impl Ledger {
             revision: record.revision,
             ..Account::default()
         })
+    }
+
+    /// Takes a record up as it is stored, in the order of the bucket. What has ended and waits for
+    /// nothing is forgotten at once: there may be millions of such jobs.
+    pub fn read(&mut self, change: Change) {
+        let account = self.accounts.entry(change.job.clone()).or_default();
+        match change.record {
+            Record::Spec(spec) => account.spec = Some(spec),
+            Record::Cancel(cancel) => account.cancel = Some(cancel),
+            Record::Progress { progress, revision } => {
+                account.progress = progress;
+                account.revision = revision;
+            }
+        }
+        if account.is_over() {
+            self.accounts.remove(&change.job);
+        }
+    }
+
+    /// Jobs of which nothing is known but that they were cancelled.
+    pub fn only_cancelled(&self) -> Vec<JobId> {
+        let lone = self
+            .accounts
+            .iter()
+            .filter(|(_, account)| account.spec.is_none() && account.revision == 0);
+        lone.map(|(job, _)| job.clone()).collect()
+    }
+
+    /// Forgets all counts, for the whole stream to be counted again.
+    pub fn count_anew(&mut self) {
+        for account in self.accounts.values_mut() {
+            account.progress = JobProgress {
+                ended_seconds: account.progress.ended_seconds,
+                callback: account.progress.callback,
+                ..JobProgress::default()
+            };
+        }
     }
 
     /// Forgets what is stored and has not changed for `idle_seconds`.
@@ -141,6 +189,30 @@ mod tests {
     fn a_job_of_no_tasks_is_complete() {
         assert!(sealed(0).is_complete());
         assert!(!sealed(1).is_complete());
+    }
+
+    #[test]
+    fn a_job_that_ended_is_forgotten_unless_it_owes_a_callback() {
+        let ended = |job: &str, callback_url: Option<&str>| {
+            let mut ledger = Ledger::default();
+            let job: JobId = job.parse().unwrap();
+            let mut spec = sealed(1).spec.unwrap();
+            spec.callback_url = callback_url.map(str::to_owned);
+            let progress = JobProgress {
+                ended_seconds: Some(1.0),
+                ..JobProgress::default()
+            };
+            let revision = 7;
+            for record in [Record::Spec(spec), Record::Progress { progress, revision }] {
+                let job = job.clone();
+                ledger.read(Change { job, record });
+            }
+            ledger
+        };
+        assert!(ended("a", None).accounts.is_empty());
+        let owing = ended("b", Some("http://there"));
+        assert_eq!(owing.accounts.len(), 1);
+        assert!(owing.only_cancelled().is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The collector role: one leader counts the outcomes of every job, and ends jobs.
 
 mod callback;
+mod change;
 mod fold;
 mod lease;
 mod ledger;
@@ -9,13 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
-use async_nats::jetstream::kv::{Entry, Operation, Watch};
+use async_nats::jetstream::stream::DirectGetErrorKind;
 use farm_core::JobId;
 use farm_core::envelope::Outcome;
 use farm_core::job::Callback;
-use futures_util::StreamExt;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::MissedTickBehavior;
@@ -28,9 +27,11 @@ use crate::metrics::Metrics;
 use crate::runtime::broker::Broker;
 use crate::runtime::jobs::{self, JobRecord, Jobs};
 use crate::runtime::outcomes::{self, StoredOutcome};
+use crate::runtime::reading::{Reading, Selection};
 use crate::task_error::chain;
 use crate::trace::Tracer;
 
+use change::{Change, Record};
 use ledger::{Account, Counted, Ledger};
 
 /// How often progress is stored while outcomes come in.
@@ -86,40 +87,21 @@ pub(crate) async fn run(role: Arc<CollectorRole>) {
 }
 
 async fn lead(role: &Arc<CollectorRole>, stop: &CancellationToken) -> Result<(), String> {
+    let mut connections = role.broker.link.connections();
+    connections.mark_unchanged();
     let (events, mut ended) = mpsc::unbounded_channel();
     let mut leader = Leader {
         role: Arc::clone(role),
         ledger: Ledger::default(),
-        applied_sequence: 0,
-        stored_sequence: 0,
+        applied: Position::default(),
+        stored: Position::default(),
         events,
         folds: Arc::new(Semaphore::new(FOLDS)),
         callbacks: Arc::new(Semaphore::new(CALLBACKS)),
     };
-    let mut changes = role
-        .broker
-        .jobs
-        .watch_with_history(">")
-        .await
-        .map_err(|error| chain(&error))?;
+    let mut changes = leader.read_changes().await?;
     leader.take_over(&mut changes).await?;
-    leader.expect_no_more_than(leader.last_stored().await?);
-    let mut connections = role.broker.link.connections();
-    connections.mark_unchanged();
-    let consumer = role
-        .broker
-        .results
-        .create_consumer(pull::OrderedConfig {
-            filter_subject: role.broker.topology.result_wildcard(),
-            headers_only: true,
-            deliver_policy: DeliverPolicy::ByStartSequence {
-                start_sequence: leader.applied_sequence + 1,
-            },
-            ..Default::default()
-        })
-        .await
-        .map_err(|error| chain(&error))?;
-    let mut outcomes = consumer.messages().await.map_err(|error| chain(&error))?;
+    let mut outcomes = leader.read_outcomes().await?;
     leader.catch_up().await?;
     let mut tick = tokio::time::interval(FLUSH);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -127,18 +109,11 @@ async fn lead(role: &Arc<CollectorRole>, stop: &CancellationToken) -> Result<(),
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = role.draining.cancelled() => break,
-            message = outcomes.next() => match message {
-                Some(Ok(message)) => leader.count(&message).await?,
-                Some(Err(error)) => return Err(chain(&error)),
-                None => return Err("the results stream ended".to_owned()),
-            },
-            change = changes.next() => match change {
-                Some(Ok(entry)) => leader.note(&entry).await?,
-                Some(Err(error)) => return Err(chain(&error)),
-                None => return Err("the jobs bucket's watch ended".to_owned()),
-            },
+            message = outcomes.next() => leader.count(&message?).await?,
+            message = changes.next() => leader.note(&message?).await?,
             Some(event) = ended.recv() => leader.note_event(event).await?,
-            Ok(()) = connections.changed() => leader.check_stored().await?,
+            // Perhaps to a server that came back with less than was counted.
+            Ok(()) = connections.changed() => return Err("there is a new connection".to_owned()),
             _ = tick.tick() => leader.flush().await?,
         }
     }
@@ -149,13 +124,21 @@ async fn lead(role: &Arc<CollectorRole>, stop: &CancellationToken) -> Result<(),
     }
 }
 
+/// A place in the results stream, and what tells that the stream still holds there what it held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Position {
+    sequence: u64,
+    /// When the outcome there was stored, since the Unix epoch.
+    stored_nanoseconds: i128,
+}
+
 struct Leader {
     role: Arc<CollectorRole>,
     ledger: Ledger,
-    /// Position in the results stream.
-    applied_sequence: u64,
-    /// The position that is stored.
-    stored_sequence: u64,
+    /// Up to where the results stream is counted.
+    applied: Position,
+    /// Up to where the next leader will believe it is.
+    stored: Position,
     events: mpsc::UnboundedSender<Event>,
     folds: Arc<Semaphore>,
     callbacks: Arc<Semaphore>,
@@ -166,23 +149,52 @@ impl Leader {
         Jobs::new(&self.role.broker)
     }
 
+    /// Everything in the jobs bucket, and then what is written there.
+    async fn read_changes(&self) -> Result<Reading, String> {
+        let store = &self.role.broker.jobs;
+        let everything = Selection {
+            subjects: format!("{}>", store.prefix),
+            first_sequence: 1,
+            headers_only: false,
+        };
+        Reading::start(&self.role.broker, &store.stream, everything).await
+    }
+
+    /// The outcomes that are not counted yet, and then those to come.
+    async fn read_outcomes(&self) -> Result<Reading, String> {
+        let broker = &self.role.broker;
+        let uncounted = Selection {
+            subjects: broker.topology.result_wildcard(),
+            first_sequence: self.applied.sequence + 1,
+            headers_only: true,
+        };
+        Reading::start(broker, &broker.results, uncounted).await
+    }
+
     /// Reads what is stored: how far the last leader came, and every job.
-    async fn take_over(&mut self, changes: &mut Watch) -> Result<(), String> {
+    async fn take_over(&mut self, changes: &mut Reading) -> Result<(), String> {
         let store = &self.role.broker.jobs;
         let stored = store.get(CHECKPOINT).await.map_err(|error| chain(&error))?;
-        self.applied_sequence = stored
-            .and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok())
-            .unwrap_or(0);
-        self.stored_sequence = self.applied_sequence;
-        let status = store.status().await.map_err(|error| chain(&error))?;
-        let mut more = status.values() > 0;
+        self.stored = stored
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .unwrap_or_default();
+        self.applied = self.stored;
+        let mut more = changes.waiting() > 0;
         while more {
-            let Some(entry) = changes.next().await else {
-                return Err("the jobs bucket's watch ended".to_owned());
-            };
-            let entry = entry.map_err(|error| chain(&error))?;
-            more = entry.delta > 0;
-            self.read_stored(&entry);
+            let message = changes.next().await?;
+            more = message.info().map_err(|error| error.to_string())?.pending > 0;
+            if let Some(change) = Change::read(&message, &store.prefix) {
+                self.ledger.read(change);
+            }
+        }
+        self.read_cancelled_late().await?;
+        if !self.still_holds_what_was_counted().await? {
+            tracing::error!(
+                counted = self.applied.sequence,
+                "the results stream has lost outcomes that were counted: did a server lose its disk or its power? Counting anew"
+            );
+            self.applied = Position::default();
+            self.ledger.count_anew();
         }
         let now = clock::now_seconds();
         for account in self.ledger.accounts.values_mut() {
@@ -191,65 +203,53 @@ impl Leader {
         Ok(())
     }
 
-    /// The last outcome in the results stream.
-    async fn last_stored(&self) -> Result<u64, String> {
-        let info = self.role.broker.results.get_info().await;
-        Ok(info.map_err(|error| chain(&error))?.state.last_sequence)
+    /// Reads the jobs again that were cancelled after they had ended, and forgotten with their end.
+    async fn read_cancelled_late(&mut self) -> Result<(), String> {
+        for job in self.ledger.only_cancelled() {
+            let record = self.jobs().record(&job).await.map_err(|e| e.to_string())?;
+            self.ledger.accounts.remove(&job);
+            self.ledger.load(&job, record);
+        }
+        Ok(())
     }
 
-    /// A server that lost what it had acknowledged gives numbers anew that were counted before:
-    /// what follows must be counted all the same.
-    fn expect_no_more_than(&mut self, last_sequence: u64) {
-        if self.applied_sequence <= last_sequence {
-            return;
+    /// Whether the outcome last counted is still in its place, as far as can be told: it may have
+    /// expired, or been taken back for a replay.
+    async fn still_holds_what_was_counted(&self) -> Result<bool, String> {
+        let Position {
+            sequence,
+            stored_nanoseconds,
+        } = self.applied;
+        if sequence == 0 {
+            return Ok(true);
         }
-        tracing::error!(
-            counted = self.applied_sequence,
-            stored = last_sequence,
-            "the results stream has lost outcomes that were counted: did the server lose its disk or its power?"
-        );
-        self.applied_sequence = last_sequence;
-        for account in self.ledger.accounts.values_mut() {
-            let applied = &mut account.progress.applied_sequence;
-            *applied = (*applied).min(last_sequence);
+        let results = &self.role.broker.results;
+        let info = results.get_info().await.map_err(|error| chain(&error))?;
+        if info.state.last_sequence < sequence {
+            return Ok(false);
         }
-    }
-
-    /// After a new connection, perhaps to a server that came back with less.
-    async fn check_stored(&self) -> Result<(), String> {
-        match self.last_stored().await {
-            Ok(last) if last < self.applied_sequence => Err("outcomes were lost".to_owned()),
-            // One that does not answer yet is noticed by the reading of its streams.
-            Ok(_) | Err(_) => Ok(()),
-        }
-    }
-
-    fn read_stored(&mut self, entry: &Entry) {
-        let Some((job, kind @ ("spec" | "cancel" | "progress"))) = subject_of(entry) else {
-            return;
-        };
-        let account = self.ledger.load(&job, JobRecord::default());
-        match kind {
-            "spec" => account.spec = read(entry),
-            "cancel" => account.cancel = read(entry),
-            _ => {
-                account.progress = read(entry).unwrap_or_default();
-                account.revision = entry.revision;
-            }
+        match results.direct_get(sequence).await {
+            Ok(message) => Ok(message.time.unix_timestamp_nanos() == stored_nanoseconds),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(true),
+            Err(error) => Err(chain(&error)),
         }
     }
 
     /// Notes what emitters wrote; progress is our own.
-    async fn note(&mut self, entry: &Entry) -> Result<(), String> {
-        let Some((job, kind @ ("spec" | "cancel"))) = subject_of(entry) else {
+    async fn note(&mut self, message: &Message) -> Result<(), String> {
+        let Some(change) = Change::read(message, &self.role.broker.jobs.prefix) else {
             return Ok(());
         };
-        let account = self.account(&job).await?;
-        match kind {
-            "spec" => account.spec = read(entry),
-            _ => account.cancel = read(entry),
+        let account = match change.record {
+            Record::Progress { .. } => return Ok(()),
+            Record::Spec(_) | Record::Cancel(_) => self.account(&change.job).await?,
+        };
+        match change.record {
+            Record::Spec(spec) => account.spec = Some(spec),
+            Record::Cancel(cancel) => account.cancel = Some(cancel),
+            Record::Progress { .. } => {}
         }
-        self.conclude_if_complete(&job).await
+        self.conclude_if_complete(&change.job).await
     }
 
     /// The account of `job`, loaded if it is not in memory.
@@ -269,6 +269,11 @@ impl Leader {
         let Some(stored) = StoredOutcome::read(message, topology) else {
             return Ok(());
         };
+        let published = message.info().map_err(|error| error.to_string())?.published;
+        let position = Position {
+            sequence: stored.sequence,
+            stored_nanoseconds: published.unix_timestamp_nanos(),
+        };
         let job = stored.task.job.clone();
         let account = self.account(&job).await?;
         let new = account.count(&Counted {
@@ -279,7 +284,7 @@ impl Leader {
             stored_seconds: stored.stored_seconds,
         });
         account.refold |= new && stored.replay > 0 && account.progress.ended_seconds.is_some();
-        self.applied_sequence = stored.sequence;
+        self.applied = position;
         if !new {
             return Ok(());
         }
@@ -314,7 +319,7 @@ impl Leader {
         let job = job.clone();
         tokio::spawn(async move {
             let _turn = folds.acquire_owned().await;
-            let collector = Arc::clone(&role.collector);
+            let collector = &role.collector;
             let folded = fold::fold(&role.broker, &role.user, collector, &job, outcomes).await;
             // Nobody listens once another collector leads; that one folds again.
             let _ = events.send(Event::Folded(job, folded));
@@ -433,26 +438,13 @@ impl Leader {
         for job in &changed {
             self.store_progress(job).await?;
         }
-        if self.applied_sequence != self.stored_sequence {
-            let position = self.applied_sequence.to_string();
+        if self.applied != self.stored {
+            let position = serde_json::to_vec(&self.applied).map_err(|error| error.to_string())?;
             let stored = self.role.broker.jobs.put(CHECKPOINT, position.into()).await;
             stored.map_err(|error| chain(&error))?;
-            self.stored_sequence = self.applied_sequence;
+            self.stored = self.applied;
         }
         self.ledger.forget_idle(clock::now_seconds(), IDLE_SECONDS);
         Ok(())
     }
-}
-
-/// The job and the kind of record an entry is about.
-fn subject_of(entry: &Entry) -> Option<(JobId, &str)> {
-    if entry.operation != Operation::Put {
-        return None;
-    }
-    let (job, kind) = entry.key.split_once('.')?;
-    Some((JobId::new(job).ok()?, kind))
-}
-
-fn read<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
-    serde_json::from_slice(&entry.value).ok()
 }

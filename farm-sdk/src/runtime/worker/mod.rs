@@ -1,8 +1,9 @@
 //! The worker role: pull, compute, settle; and on a drain, hand back.
 
 mod delivery;
+#[cfg(test)]
+mod fuzz;
 mod held;
-mod intake;
 mod orders;
 mod pace;
 mod past;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Message;
+use farm_core::topology::Topology;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -28,13 +30,13 @@ use crate::context::TaskFacts;
 use crate::metrics::{Computed, Metrics};
 use crate::runtime::broker::Broker;
 use crate::runtime::outcomes;
+use crate::runtime::pull::{Arrival, Pull};
 use crate::trace::Tracer;
 use crate::verdict::{Verdict, judge, over_ceiling};
 use crate::worker::ErasedWorker;
 
 use delivery::Delivery;
 use held::{Held, Hold};
-use intake::{Arrival, Intake};
 use orders::Orders;
 use pace::Pace;
 use past::Past;
@@ -117,7 +119,7 @@ impl Quarantine {
 
 struct Loop {
     role: Arc<WorkerRole>,
-    intake: Intake,
+    intake: Pull,
     held: Held,
     pace: Pace,
     ready: VecDeque<Ready>,
@@ -147,7 +149,7 @@ pub(crate) async fn run(role: Arc<WorkerRole>) -> Result<(), async_nats::Subscri
     beside.spawn(orders.follow());
     let (freed, mut frees) = mpsc::unbounded_channel();
     let mut work = Loop {
-        intake: Intake::open(Arc::clone(&role.broker)).await?,
+        intake: pull_tasks(&role.broker).await?,
         role: Arc::clone(&role),
         held,
         pace: Pace::default(),
@@ -168,6 +170,11 @@ pub(crate) async fn run(role: Arc<WorkerRole>) -> Result<(), async_nats::Subscri
     Ok(())
 }
 
+async fn pull_tasks(broker: &Broker) -> Result<Pull, async_nats::SubscribeError> {
+    let stream = broker.topology.tasks_stream();
+    Pull::open(&broker.client, &stream, Topology::WORKERS_CONSUMER).await
+}
+
 impl Loop {
     async fn pull(&mut self, frees: &mut mpsc::UnboundedReceiver<Option<Duration>>) {
         let role = Arc::clone(&self.role);
@@ -186,8 +193,9 @@ impl Loop {
                     self.hand_back_surplus().await;
                 }
                 arrival = self.intake.next() => match arrival {
-                    Arrival::Task(message) => self.take(message).await,
+                    Arrival::Message(message) => self.take(message).await,
                     Arrival::Nothing => {}
+                    Arrival::Refused => tracing::warn!("NATS gives no tasks at the moment"),
                     Arrival::Closed => return,
                 },
                 Ok(()) = self.slots.changed() => self.note_slots().await,

@@ -113,7 +113,7 @@ impl Orders {
     }
 }
 
-fn parse(order: &[u8]) -> Result<SlotsOrder, String> {
+pub(super) fn parse(order: &[u8]) -> Result<SlotsOrder, String> {
     let order: SlotsOrder = serde_json::from_slice(order).map_err(|error| error.to_string())?;
     if (1..=MAX_SLOTS).contains(&order.slots) {
         return Ok(order);

@@ -1,22 +1,20 @@
-//! Pulls tasks: exactly as many as there is room for, so that no busy worker hoards them.
+//! Pulls messages of a JetStream consumer: exactly as many as there is room for.
 //!
-//! One subscription receives what any number of pull requests bring. A request that is open at
-//! the server counts as tasks on their way; what it did not bring is told by the status message
-//! that ends it. An idle request is kept warm by heartbeats of the server: their silence tells that
-//! it was lost with the server's leader, which a connection to another server does not tell. On a drain the subscription is closed in step with the server, so a task on its
-//! way is handed back rather than left to the ack wait.
+//! The workers' tasks come this way, so that no busy worker hoards them, and whatever reads a stream,
+//! so that a slow reader holds little. One subscription receives what any number of pull requests
+//! bring. A request that is open at the server counts as messages on their way; what it did not bring
+//! is told by the status message that ends it. An idle request is kept warm by heartbeats of the
+//! server: their silence tells that it was lost with the server's leader, which a connection to
+//! another server does not tell. Closed in step with the server, a pull gives back what was on its
+//! way, so that it can be handed back rather than left to the ack wait.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Message, Subscriber};
+use async_nats::{Client, Message, SubscribeError, Subscriber};
 use bytes::Bytes;
-use farm_core::topology::Topology;
 use futures_util::StreamExt;
 use tokio::time::Instant;
-
-use crate::runtime::broker::Broker;
 
 /// How long an idle pull waits at the server.
 const IDLE_PULL: Duration = Duration::from_secs(10);
@@ -24,7 +22,7 @@ const IDLE_PULL: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long without a word an idle pull counts as alive.
 const SILENCE: Duration = Duration::from_millis(4500);
-/// How long a pull for tasks known to wait stays open.
+/// How long a pull for messages known to wait stays open.
 const BUSY_PULL: Duration = Duration::from_millis(500);
 /// Status of a heartbeat.
 const HEARTBEAT_STATUS: u16 = 100;
@@ -33,14 +31,16 @@ const REST: Duration = Duration::from_millis(250);
 /// How much longer than its own limit a request may stay unanswered before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(crate) struct Intake {
-    broker: Arc<Broker>,
+pub(crate) struct Pull {
+    client: Client,
+    /// Where the consumer is asked.
+    subject: String,
     inbox: String,
     subscriber: Subscriber,
     next_request: u64,
     /// Open requests and when to stop waiting for them.
     requests: HashMap<u64, Instant>,
-    /// Tasks asked for and not arrived.
+    /// Messages asked for and not arrived.
     outstanding: usize,
     /// When the server was last asked, or last said anything.
     heard: Instant,
@@ -50,18 +50,30 @@ pub(crate) struct Intake {
 
 /// What came in.
 pub(crate) enum Arrival {
-    Task(Message),
-    /// No task: a request ended without all of them, or still waits.
+    Message(Message),
+    /// None: a request ended without all of them, or still waits.
     Nothing,
+    /// The server cannot give any now: without a leader, or without the consumer.
+    Refused,
     Closed,
 }
 
-impl Intake {
-    pub async fn open(broker: Arc<Broker>) -> Result<Self, async_nats::SubscribeError> {
-        let inbox = broker.client.new_inbox();
-        let subscriber = broker.client.subscribe(format!("{inbox}.*")).await?;
+impl Pull {
+    pub async fn open(
+        client: &Client,
+        stream: &str,
+        consumer: &str,
+    ) -> Result<Self, SubscribeError> {
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
+        Self::listen(client.clone(), subject).await
+    }
+
+    async fn listen(client: Client, subject: String) -> Result<Self, SubscribeError> {
+        let inbox = client.new_inbox();
+        let subscriber = client.subscribe(format!("{inbox}.*")).await?;
         Ok(Self {
-            broker,
+            client,
+            subject,
             inbox,
             subscriber,
             next_request: 0,
@@ -72,7 +84,7 @@ impl Intake {
         })
     }
 
-    /// Keeps `room` tasks on their way; `waiting` says whether the queue is known to hold some.
+    /// Keeps `room` messages on their way; `waiting` says whether there are known to be some.
     pub async fn ask(&mut self, room: usize, waiting: bool) {
         let Some(missing) = room.checked_sub(self.outstanding).filter(|n| *n > 0) else {
             return;
@@ -88,18 +100,12 @@ impl Intake {
         };
         let id = self.next_request;
         self.next_request += 1;
-        let subject = format!(
-            "$JS.API.CONSUMER.MSG.NEXT.{}.{}",
-            self.broker.topology.tasks_stream(),
-            Topology::WORKERS_CONSUMER
-        );
         let expires = limit.as_nanos();
         let request = format!(r#"{{"batch":{missing},"expires":{expires}{heartbeat}}}"#);
         let reply = format!("{}.{id}", self.inbox);
         let sent = self
-            .broker
             .client
-            .publish_with_reply(subject, reply, Bytes::from(request))
+            .publish_with_reply(self.subject.clone(), reply, Bytes::from(request))
             .await;
         match sent {
             Ok(()) => {
@@ -111,7 +117,7 @@ impl Intake {
         }
     }
 
-    /// The next task, or the end of a request.
+    /// The next message, or the end of a request.
     pub async fn next(&mut self) -> Arrival {
         let Some(message) = self.subscriber.next().await else {
             return Arrival::Closed;
@@ -119,7 +125,7 @@ impl Intake {
         self.heard = Instant::now();
         let Some(status) = message.status else {
             self.outstanding = self.outstanding.saturating_sub(1);
-            return Arrival::Task(message);
+            return Arrival::Message(message);
         };
         if status.as_u16() == HEARTBEAT_STATUS {
             return Arrival::Nothing;
@@ -136,21 +142,19 @@ impl Intake {
             if self.requests.is_empty() {
                 self.outstanding = 0;
             }
-            self.note_status(status);
+            // One that found no message, or waited in vain, is in order. Any other end would
+            // repeat at once.
+            if !matches!(status.as_u16(), 404 | 408) {
+                self.not_before = Instant::now() + REST;
+                return Arrival::Refused;
+            }
         }
         Arrival::Nothing
     }
 
-    /// A request that found no task, or waited in vain, is in order. Any other end (no JetStream
-    /// leader, a deleted consumer) would repeat at once.
-    fn note_status(&mut self, status: async_nats::StatusCode) {
-        if !matches!(status.as_u16(), 404 | 408) {
-            tracing::warn!(
-                status = status.as_u16(),
-                "NATS gives no tasks at the moment"
-            );
-            self.not_before = Instant::now() + REST;
-        }
+    /// When to believe that the server has forgotten what it was asked.
+    pub fn silent_at(&self) -> Instant {
+        self.heard + SILENCE
     }
 
     /// Forgets every request: the server that had them is gone.
@@ -160,11 +164,11 @@ impl Intake {
     }
 
     /// Forgets requests that were filled, or lost without a word. What such a request brings all the
-    /// same is taken like any other task.
+    /// same is taken like any other message.
     pub fn forget_overdue(&mut self) {
         let now = Instant::now();
         self.requests.retain(|_, give_up| *give_up > now);
-        if now.duration_since(self.heard) > SILENCE {
+        if now > self.silent_at() {
             self.requests.clear();
         }
         if self.requests.is_empty() {
@@ -172,14 +176,14 @@ impl Intake {
         }
     }
 
-    /// Tasks asked for and not arrived.
+    /// Messages asked for and not arrived.
     pub fn outstanding(&self) -> usize {
         self.outstanding
     }
 
     /// Takes every open request back, and gives what came of them all the same.
     pub async fn take_back(&mut self) -> Vec<Message> {
-        match Self::open(Arc::clone(&self.broker)).await {
+        match Self::listen(self.client.clone(), self.subject.clone()).await {
             Ok(fresh) => std::mem::replace(self, fresh).close().await,
             Err(error) => {
                 tracing::debug!(%error, "pull requests could not be taken back");
@@ -206,7 +210,7 @@ impl Intake {
     }
 }
 
-/// How many of its tasks a request that ended did not bring.
+/// How many of its messages a request that ended did not bring.
 fn unfilled(status: &Message) -> usize {
     status
         .headers

@@ -1,0 +1,18 @@
+//! How a function and the autoscaler connect to NATS.
+//!
+//! [`Access`] reads who we are from the files of a secrets folder, again at every connection, so
+//! that a rotated secret is used without a restart. [`Link`] knows whether the connection stands
+//! and what the server denied. No secret is ever part of an error, a log line or a `Debug` text.
+
+mod access;
+mod failure;
+mod identity;
+mod link;
+mod tls;
+mod url;
+
+pub use access::{Access, AccessError};
+pub use failure::{Failure, chain};
+pub use identity::read_secret;
+pub use link::{Action, Denial, Link};
+pub use url::printable;

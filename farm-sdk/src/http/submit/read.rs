@@ -1,0 +1,217 @@
+//! Turns a body into tasks: bytes are cut into values, values split by the user's emitter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use axum::http::StatusCode;
+use bytes::Bytes;
+use farm_core::quantity::format_duration;
+use farm_http::Turn;
+use futures_util::{FutureExt, StreamExt};
+use tokio::task::JoinHandle;
+
+use super::weighed;
+use crate::emitter::{ErasedEmitter, SplitError};
+use crate::http::Face;
+use crate::http::refusal::Refusal;
+use crate::http::values::{Found, Framing, Malformed, Values};
+
+/// Values cut and not yet split, and tasks split and not yet published: so many at once.
+const QUEUED: usize = 64;
+/// The same in bytes; a larger one comes alone.
+const QUEUED_BYTES: usize = 1 << 20;
+
+pub(super) type Tasks = weighed::Receiver<Result<Bytes, Refusal>>;
+type Cut = Result<Found, Refusal>;
+
+/// Starts the stages that turn the body into tasks.
+pub(super) fn start(
+    face: &Arc<Face>,
+    framing: Framing,
+    body: Body,
+    turn: Turn,
+) -> (Tasks, JoinHandle<()>) {
+    let (values, cut) = weighed::channel(QUEUED, QUEUED_BYTES);
+    let (tasks, split) = weighed::channel(QUEUED, QUEUED_BYTES);
+    let body = Incoming {
+        stream: body.into_data_stream(),
+        turn,
+        timeout: face.config.http.body_timeout,
+        left_bytes: face.config.max_body_bytes,
+        limit_bytes: face.config.max_body_bytes,
+    };
+    let task_bytes = usize::try_from(face.config.max_task_bytes).unwrap_or(usize::MAX);
+    let reading = tokio::spawn(cut_body(Values::new(framing, task_bytes), body, values));
+    tokio::spawn(split_values(Arc::clone(face), framing, cut, tasks));
+    (split, reading)
+}
+
+/// The body, as far as it has come.
+struct Incoming {
+    stream: BodyDataStream,
+    turn: Turn,
+    timeout: Duration,
+    left_bytes: u64,
+    limit_bytes: u64,
+}
+
+impl Incoming {
+    async fn next(&mut self) -> Option<Result<Bytes, Refusal>> {
+        let piece = match self.stream.next().now_or_never() {
+            Some(piece) => piece?,
+            None => match self.await_client().await {
+                Ok(piece) => piece?,
+                Err(refusal) => return Some(Err(refusal)),
+            },
+        };
+        Some(self.bounded(piece))
+    }
+
+    /// A client that is slow to send keeps nobody else from being worked for.
+    async fn await_client(&mut self) -> Result<Option<Result<Bytes, axum::Error>>, Refusal> {
+        self.turn.pause();
+        let piece = tokio::time::timeout(self.timeout, self.stream.next()).await;
+        self.turn.resume().await;
+        piece.map_err(|_| {
+            Refusal::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!(
+                    "nothing of the body came for {} (FARM_BODY_TIMEOUT)",
+                    format_duration(self.timeout)
+                ),
+            )
+        })
+    }
+
+    fn bounded(&mut self, piece: Result<Bytes, axum::Error>) -> Result<Bytes, Refusal> {
+        let piece = piece
+            .map_err(|error| Refusal::unavailable(format!("the body ended too early: {error}")))?;
+        let left = self.left_bytes.checked_sub(piece.len() as u64);
+        self.left_bytes = left.ok_or_else(|| {
+            let limit = self.limit_bytes;
+            Refusal::too_large(format!(
+                "the body is larger than {limit} bytes (FARM_MAX_BODY): submit it in parts"
+            ))
+        })?;
+        Ok(piece)
+    }
+}
+
+async fn cut_body(mut cutter: Values, mut body: Incoming, values: weighed::Sender<Cut>) {
+    let framing = cutter.framing();
+    let cut = async {
+        while let Some(piece) = body.next().await {
+            let found = cutter.push(&piece?);
+            for found in found.map_err(|error| malformed(framing, &error))? {
+                let bytes = found.json.len();
+                if values.send(Ok(found), bytes).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        let last = cutter.finish();
+        if let Some(found) = last.map_err(|error| malformed(framing, &error))? {
+            let bytes = found.json.len();
+            let _ = values.send(Ok(found), bytes).await;
+        }
+        Ok(())
+    };
+    if let Err(refusal) = cut.await {
+        let _ = values.send(Err(refusal), 0).await;
+    }
+}
+
+fn malformed(framing: Framing, error: &Malformed) -> Refusal {
+    match error {
+        Malformed::Syntax { place, what } => at(framing, *place, "", Refusal::bad_request(*what)),
+        Malformed::TooLarge { place, .. } => {
+            let refusal = Refusal::too_large(format!("{error} (FARM_MAX_TASK)"));
+            at(framing, *place, "", refusal)
+        }
+    }
+}
+
+/// Names the place of an error in its message and beside it.
+fn at(framing: Framing, place: u64, path: &str, mut refusal: Refusal) -> Refusal {
+    let unit = match framing {
+        Framing::Lines => "line",
+        Framing::Json => "value",
+    };
+    let problem = refusal.problem.as_mut();
+    problem.error = format!("{unit} {place}: {}", problem.error);
+    problem.path = (!path.is_empty()).then(|| path.to_owned());
+    problem.line = Some(place);
+    refusal
+}
+
+/// Splits what has come so far, again and again: a thread is taken only while there is something
+/// to split, not for as long as a client takes to send.
+async fn split_values(
+    face: Arc<Face>,
+    framing: Framing,
+    mut values: weighed::Receiver<Cut>,
+    tasks: weighed::Sender<Result<Bytes, Refusal>>,
+) {
+    while let Some(value) = values.recv().await {
+        let batch = batch(value, &mut values);
+        let (emitter, sender) = (Arc::clone(&face.emitter), tasks.clone());
+        // The emitter is the user's code and may compute.
+        let splitting = face
+            .user
+            .spawn_blocking(move || split_batch(emitter.as_ref(), framing, batch, &sender));
+        let refusal = match splitting.await {
+            Ok(Ok(())) => continue,
+            Ok(Err(refusal)) => refusal,
+            Err(_) => Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the emitter panicked on this job; its log says where",
+            ),
+        };
+        let _ = tasks.send(Err(refusal), 0).await;
+        return;
+    }
+}
+
+/// `first` and what else waits, up to the weight of a full channel.
+fn batch(first: Cut, values: &mut weighed::Receiver<Cut>) -> Vec<Cut> {
+    let weight = |value: &Cut| value.as_ref().map_or(0, |found| found.json.len());
+    let mut bytes = weight(&first);
+    let mut batch = vec![first];
+    while batch.len() < QUEUED && bytes < QUEUED_BYTES {
+        let Ok(value) = values.try_recv() else {
+            break;
+        };
+        bytes += weight(&value);
+        batch.push(value);
+    }
+    batch
+}
+
+fn split_batch(
+    emitter: &dyn ErasedEmitter,
+    framing: Framing,
+    batch: Vec<Cut>,
+    tasks: &weighed::Sender<Result<Bytes, Refusal>>,
+) -> Result<(), Refusal> {
+    for value in batch {
+        let Found { place, json } = value?;
+        let split = emitter.split(json, &mut |task| {
+            let bytes = task.len();
+            tasks.blocking_send(Ok(task), bytes).is_ok()
+        });
+        split.map_err(|error| {
+            let path = match &error {
+                SplitError::Mismatch(mismatch) => mismatch.path.as_str(),
+                SplitError::Encode { .. } => "",
+            };
+            at(
+                framing,
+                place,
+                path,
+                Refusal::bad_request(error.to_string()),
+            )
+        })?;
+    }
+    Ok(())
+}
