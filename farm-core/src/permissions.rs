@@ -212,8 +212,9 @@ impl<'a> List<'a> {
         self.read_jobs();
         // Hearing a change costs the server no consumer.
         self.subscribe(format!("$KV.{jobs}.*.*"));
+        self.read_results();
+        self.read_through(&dead, &format!("farm.{}.dead.>", self.topology.farm()));
         for stream in [&results, &dead] {
-            self.read_through(stream);
             self.api(&format!("STREAM.MSG.DELETE.{stream}"));
         }
         self.api(&format!("STREAM.PURGE.{dead}"));
@@ -230,8 +231,8 @@ impl<'a> List<'a> {
             self.publish(format!("$KV.{jobs}.{key}"));
         }
         self.read_jobs();
-        self.watch(&format!("KV_{jobs}"));
-        self.read_through(&self.results.clone());
+        self.read_through(&format!("KV_{jobs}"), &format!("$KV.{jobs}.>"));
+        self.read_results();
         let summaries = self.summaries.clone();
         self.publish(format!("$O.{summaries}.>"));
         // A summary that is folded again replaces the one before.
@@ -262,22 +263,23 @@ impl<'a> List<'a> {
         self.get(&format!("KV_{bucket}"), &format!("$KV.{bucket}.{key}"));
     }
 
-    /// A consumer of one's own, that pulls.
-    fn read_through(&mut self, stream: &str) {
-        self.own_consumer(stream);
+    fn read_results(&mut self) {
+        let subjects = format!("farm.{}.result.>", self.topology.farm());
+        self.read_through(&self.results.clone(), &subjects);
+    }
+
+    /// A consumer of one's own that pulls; the server holds it to its subjects.
+    fn read_through(&mut self, stream: &str, subjects: &str) {
+        self.api(&format!("CONSUMER.CREATE.{stream}.*.{subjects}"));
         self.api(&format!("CONSUMER.MSG.NEXT.{stream}.*"));
-    }
-
-    /// A consumer of one's own that the server pushes to.
-    fn watch(&mut self, stream: &str) {
-        self.own_consumer(stream);
-        self.publish(format!("$JS.FC.{stream}.>"));
-    }
-
-    fn own_consumer(&mut self, stream: &str) {
-        self.api(&format!("CONSUMER.CREATE.{stream}"));
-        self.api(&format!("CONSUMER.CREATE.{stream}.>"));
         self.api(&format!("CONSUMER.DELETE.{stream}.*"));
+    }
+
+    /// A consumer without a name that the server pushes to, as the client reads objects.
+    fn watch(&mut self, stream: &str) {
+        self.api(&format!("CONSUMER.CREATE.{stream}"));
+        self.api(&format!("CONSUMER.DELETE.{stream}.*"));
+        self.publish(format!("$JS.FC.{stream}.>"));
     }
 }
 

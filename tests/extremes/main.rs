@@ -30,7 +30,8 @@ const NAMES: &[&str] = &[
 ];
 
 const USAGE: &str = "usage: extremes [--only NAME]... [--json FILE] [--seconds OVERLOAD] \
-    [--jobs COUNT] [--tasks COUNT] [--readers COUNT] [--long-seconds SECONDS]";
+    [--jobs COUNT] [--tasks COUNT] [--readers COUNT] \
+    [--pause-seconds SECONDS] [--long-seconds SECONDS]";
 
 /// What to do, and how much of it.
 struct Options {
@@ -44,6 +45,8 @@ struct Options {
     tasks: usize,
     /// Readers that are slow.
     readers: usize,
+    /// How long some of them pause before they go on.
+    pause_seconds: u64,
     /// How long the long task takes.
     long_seconds: u64,
 }
@@ -57,6 +60,7 @@ impl Options {
             jobs: 10_000,
             tasks: 1_000_000,
             readers: 50,
+            pause_seconds: 40,
             long_seconds: 60,
         };
         while let Some(word) = words.next() {
@@ -69,6 +73,7 @@ impl Options {
                 "--jobs" => options.jobs = words.next()?.parse().ok()?,
                 "--tasks" => options.tasks = words.next()?.parse().ok()?,
                 "--readers" => options.readers = words.next()?.parse().ok()?,
+                "--pause-seconds" => options.pause_seconds = words.next()?.parse().ok()?,
                 "--long-seconds" => options.long_seconds = words.next()?.parse().ok()?,
                 _ => return None,
             }
@@ -81,7 +86,7 @@ impl Options {
             "overload" => overload::run(self.overload_seconds).await,
             "many-jobs" => vec![many_jobs::run(self.jobs).await],
             "large-job" => vec![large_job::run(self.tasks).await],
-            "slow-readers" => slow_readers::run(self.readers).await,
+            "slow-readers" => slow_readers::run(self.readers, self.pause_seconds).await,
             "expiry" => vec![expiry::run().await],
             "poison" => poison::run().await,
             _ => vec![long_task::run(self.long_seconds).await],

@@ -14,23 +14,23 @@ use crate::rig::Rig;
 const FAST: usize = 5;
 const RESULTS_BYTES: usize = 200_000_000;
 const SOON: Duration = Duration::from_secs(300);
-/// Longer than the server keeps a consumer whose reader is silent.
-const PAUSE: Duration = Duration::from_secs(70);
 const RESUMING: usize = 3;
 /// For the rest of what such a reader reads; the fast ones take seconds.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(60);
 const TRICKLE_BYTES: usize = 1024;
 const TRICKLE: Duration = Duration::from_millis(500);
 
-/// Small results, then large ones.
-pub async fn run(readers: usize) -> Vec<Report> {
+/// Small results, then large ones; some of the readers go on after a pause, which should be longer
+/// than the half minute for which the server keeps a consumer whose reader is silent.
+pub async fn run(readers: usize, pause_seconds: u64) -> Vec<Report> {
+    let pause = Duration::from_secs(pause_seconds);
     vec![
-        slow("slow readers, results of 10 kB", 10_000, readers).await,
-        slow("slow readers, results of 200 kB", 200_000, readers).await,
+        slow("slow readers, results of 10 kB", 10_000, readers, pause).await,
+        slow("slow readers, results of 200 kB", 200_000, readers, pause).await,
     ]
 }
 
-async fn slow(name: &'static str, payload_bytes: usize, readers: usize) -> Report {
+async fn slow(name: &'static str, payload_bytes: usize, readers: usize, pause: Duration) -> Report {
     let mut report = Report::new(name);
     let rig = Rig::start(&[], 2, 4).await;
     let tasks = RESULTS_BYTES / payload_bytes;
@@ -74,9 +74,9 @@ async fn slow(name: &'static str, payload_bytes: usize, readers: usize) -> Repor
         resident_bytes(rig.nats.process_id()),
     );
 
-    tokio::time::sleep(PAUSE).await;
+    tokio::time::sleep(pause).await;
     report.megabytes(
-        format!("emitter, {} s later", PAUSE.as_secs()),
+        format!("emitter, {} s later", pause.as_secs()),
         resident_bytes(emitter),
     );
     let mut going_on = JoinSet::new();
@@ -88,7 +88,7 @@ async fn slow(name: &'static str, payload_bytes: usize, readers: usize) -> Repor
     for lines in going_on.join_all().await {
         complete += usize::from(lines == Ok(Some(tasks)));
         report.check(lines == Ok(Some(tasks)), || {
-            format!("a reader that paused {PAUSE:?} got {lines:?} of {tasks} lines")
+            format!("a reader that paused {pause:?} got {lines:?} of {tasks} lines")
         });
     }
     report.figure("of these got all", complete as f64);

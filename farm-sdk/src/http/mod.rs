@@ -54,6 +54,7 @@ pub(crate) struct Face {
     /// Requests that wait or stream.
     streams: Turns,
     rate: Option<Rate>,
+    room: submit::Room,
 }
 
 impl Face {
@@ -76,6 +77,7 @@ impl Face {
             turns: Turns::new(limits.requests),
             streams: Turns::new(limits.streams),
             rate: limits.requests_per_second.map(Rate::new),
+            room: submit::Room::new(),
         })
     }
 

@@ -3,6 +3,7 @@
 
 mod publish;
 mod read;
+mod room;
 mod weighed;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::runtime::jobs::{Claim, Jobs, has_ended};
 use crate::runtime::outcomes;
 use publish::Publisher;
 use read::Tasks;
+pub(crate) use room::Room;
 
 /// Tasks looked at before the first is published, so that a small bad body leaves no trace.
 const HELD_TASKS: usize = 1000;
@@ -201,6 +203,11 @@ async fn take_in(
     turn: Turn,
 ) -> Result<Accepted, Refusal> {
     let broker = face.broker()?;
+    // A repeat may be of a job that is in the queue already.
+    if request.idempotency_key.is_none() && face.room.is_full() {
+        face.metrics.job("refused");
+        return Err(full(face, "a moment ago"));
+    }
     let (mut tasks, reading) = read::start(face, request.framing, body, turn);
     // Small bodies are understood as a whole before anything is done about them.
     let held = hold(&mut tasks).await?;
@@ -226,6 +233,12 @@ async fn take_in(
         seal(broker, &job, &spec).await
     };
     if let Err(mut refusal) = stored.await {
+        let full = refusal.status == StatusCode::TOO_MANY_REQUESTS;
+        let key = request.idempotency_key.as_deref();
+        if full && publisher.has_stored_nothing().await && forget(broker, &job, key).await.is_ok() {
+            face.metrics.job("refused");
+            return Err(refusal);
+        }
         refusal.problem.job = Some(job.clone());
         refusal.problem.accepted = Some(publisher.accepted());
         give_up(face, broker, &job, &request, &refusal).await;
@@ -239,6 +252,27 @@ async fn take_in(
         accepted,
         repeated: false,
     })
+}
+
+fn full(face: &Face, cause: &str) -> Refusal {
+    Refusal::too_many(
+        format!(
+            "the queue of farm {} is full ({cause}): try again later, or raise FARM_QUEUE_MAX_TASKS or FARM_QUEUE_MAX_BYTES",
+            face.config.farm
+        ),
+        2,
+    )
+}
+
+/// Takes every trace of a job away of which nothing was stored: under lasting overload the refused
+/// jobs would be many more than the others.
+async fn forget(broker: &Broker, job: &JobId, key: Option<&str>) -> Result<(), Refusal> {
+    let store = Jobs::new(broker);
+    store.forget(job).await?;
+    match key {
+        Some(key) => Ok(store.release(key).await?),
+        None => Ok(()),
+    }
 }
 
 /// Writes that all tasks of `job` are stored.

@@ -180,6 +180,13 @@ impl<'a> Jobs<'a> {
         }
     }
 
+    /// Takes every record of `job` away, without leaving marks that would have to expire.
+    pub async fn forget(&self, job: &JobId) -> Result<(), Unavailable> {
+        let records = format!("{}{job}.>", self.store.prefix);
+        let purged = self.store.stream.purge().filter(records).await;
+        purged.map(drop).map_err(|e| Unavailable::new(&e))
+    }
+
     pub async fn is_cancelled(&self, job: &JobId) -> Result<bool, Unavailable> {
         let mark: Option<JobCancel> = self.latest(key::cancel(job)).await?;
         Ok(mark.is_some())

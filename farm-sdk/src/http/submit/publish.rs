@@ -150,23 +150,47 @@ impl<'a> Publisher<'a> {
         } = oldest;
         let give_up = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(20);
+        let mut place = None;
         loop {
             let Err(refusal) = self.stored(answer, sent).await else {
                 self.accepted += 1;
                 return Ok(());
             };
-            let hopeless = refusal.status == StatusCode::PAYLOAD_TOO_LARGE;
-            // A queue that is full from the start is for the client to wait for.
-            let full_from_the_start =
-                refusal.status == StatusCode::TOO_MANY_REQUESTS && self.accepted == 0;
-            if hopeless || full_from_the_start || Instant::now() + pause > give_up {
+            if Instant::now() + pause > give_up {
                 return Err(refusal);
+            }
+            match refusal.status {
+                StatusCode::PAYLOAD_TOO_LARGE => return Err(refusal),
+                StatusCode::TOO_MANY_REQUESTS => {
+                    let room = &self.face.room;
+                    room.note_full();
+                    place = place.or_else(|| room.wait());
+                    // A queue that is full from the start is for the client to wait for.
+                    if self.accepted == 0 || place.is_none() {
+                        return Err(refusal);
+                    }
+                }
+                _ => {}
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(1));
             sent = Instant::now();
             answer = self.send(&message).await;
         }
+    }
+
+    /// Whether it is certain that no task is stored, nor on its way to be.
+    pub async fn has_stored_nothing(&mut self) -> bool {
+        while self.accepted == 0
+            && let Some(Unacknowledged { sent, answer, .. }) = self.window.pop_front()
+        {
+            match self.stored(answer, sent).await {
+                Ok(()) => self.accepted += 1,
+                Err(refusal) if refusal.status == StatusCode::SERVICE_UNAVAILABLE => return false,
+                Err(_) => {}
+            }
+        }
+        self.accepted == 0
     }
 
     /// Waits for an acknowledgement, counted from when its task was sent: what a lost server did
@@ -194,16 +218,7 @@ impl<'a> Publisher<'a> {
             broker::Refusal::TooLarge(limit) => Refusal::too_large(format!(
                 "task {place} is larger than NATS takes ({limit}): raise max_payload, or send a reference to the data"
             )),
-            broker::Refusal::Full(cause) => Refusal {
-                retry_after_seconds: Some(2),
-                ..Refusal::new(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    format!(
-                        "the queue of farm {} is full ({cause}): try again later, or raise FARM_QUEUE_MAX_TASKS or FARM_QUEUE_MAX_BYTES",
-                        self.face.config.farm
-                    ),
-                )
-            },
+            broker::Refusal::Full(cause) => super::full(self.face, &cause),
             broker::Refusal::Passing(cause) => {
                 Refusal::unavailable(format!("NATS did not store task {place}: {cause}"))
             }
