@@ -209,6 +209,8 @@ impl<'a> List<'a> {
         for key in ["*.spec", "*.cancel", "idempotency.*"] {
             self.publish(format!("$KV.{jobs}.{key}"));
         }
+        // A job refused by a full queue leaves no trace.
+        self.api(&format!("STREAM.PURGE.KV_{jobs}"));
         self.read_jobs();
         // Hearing a change costs the server no consumer.
         self.subscribe(format!("$KV.{jobs}.*.*"));
@@ -233,6 +235,9 @@ impl<'a> List<'a> {
         self.read_jobs();
         self.read_through(&format!("KV_{jobs}"), &format!("$KV.{jobs}.>"));
         self.read_results();
+        // The outcome it counted last, by its sequence.
+        let results = self.results.clone();
+        self.api(&format!("DIRECT.GET.{results}"));
         let summaries = self.summaries.clone();
         self.publish(format!("$O.{summaries}.>"));
         // A summary that is folded again replaces the one before.

@@ -7,6 +7,7 @@
 //! consumer for half a minute and a stream takes about a thousand of them: a farm asked some dozen
 //! times a second would soon be refused, so a reading that ends deletes its own.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
@@ -26,10 +27,16 @@ use crate::task_error::chain;
 const MOST: usize = 256;
 /// The same in bytes, judged by the largest so far.
 const MOST_BYTES: usize = 512 << 10;
+/// The same of all readings of this process. They share its connection, and the server cuts one
+/// behind which 64 MiB pile up.
+const MOST_BYTES_TOGETHER: usize = 16 << 20;
 /// On their way at first, while their size is not known.
 const AT_FIRST: usize = 2;
 /// How long the server keeps a consumer that nobody asks.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+
+/// Consumers that this process has open.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// What of a stream to read.
 #[derive(Debug, Clone)]
@@ -145,7 +152,8 @@ impl Reading {
         open.delivered = delivery;
         self.selection.first_sequence = sequence + 1;
         self.largest_bytes = self.largest_bytes.max(message.length);
-        self.batch = (MOST_BYTES / self.largest_bytes).clamp(1, MOST);
+        let share_bytes = MOST_BYTES_TOGETHER / OPEN.load(Ordering::Relaxed).max(1);
+        self.batch = (share_bytes.min(MOST_BYTES) / self.largest_bytes).clamp(1, MOST);
         Some(message)
     }
 
@@ -176,8 +184,10 @@ async fn open(client: Client, stream: Stream, selection: Selection) -> Result<Bo
     let info = consumer.cached_info();
     let (name, waiting) = (info.name.clone(), info.num_pending);
     let pull = Pull::open(&client, &info.stream_name, &name).await;
+    let pull = pull.map_err(|error| chain(&error))?;
+    OPEN.fetch_add(1, Ordering::Relaxed);
     Ok(Box::new(Open {
-        pull: pull.map_err(|error| chain(&error))?,
+        pull,
         stream,
         consumer: name,
         waiting,
@@ -187,6 +197,7 @@ async fn open(client: Client, stream: Stream, selection: Selection) -> Result<Bo
 
 impl Drop for Open {
     fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
         let (stream, consumer) = (self.stream.clone(), std::mem::take(&mut self.consumer));
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
