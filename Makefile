@@ -31,6 +31,11 @@ policies: nats ## Run every scaling policy on a live farm; prints the tables of 
 extremes: nats ## Overload, poison, huge and long jobs, slow readers, live; prints the tables of docs/extremes.md (ONLY=name)
 	FARM_TESTS_RELEASE=1 cargo run --release --locked -p farm-tests --bin extremes -- $(if $(ONLY),--only "$(ONLY)")
 
+.PHONY: chaos
+chaos: nats ## Injects faults while tasks run, and checks each task; docs/faults.md (SEED=1 MINUTES=13)
+	FARM_TESTS_RELEASE=1 cargo run --release --locked -p farm-tests --bin chaos -- --servers 1 --seed $(or $(SEED),1) --minutes $(or $(MINUTES),13) --json out/chaos-1.json --keep out/chaos-1
+	FARM_TESTS_RELEASE=1 cargo run --release --locked -p farm-tests --bin chaos -- --servers 3 --seed $(or $(SEED),1) --minutes $(or $(MINUTES),13) --json out/chaos-3.json --keep out/chaos-3
+
 .PHONY: experiment
 experiment: ## Redo the paper's experiment, training included; writes docs/experiment.md
 	cargo build --release --locked -p farm-cli

@@ -131,6 +131,8 @@ impl FarmName {
             Ok(()) if name.bytes().any(|b| b.is_ascii_uppercase() || b == b'_') => {
                 Some("use lower-case letters, digits and '-' only")
             }
+            // Its lease would be in the bucket of the autoscaler's.
+            Ok(()) if name == "autoscaler" => Some("that is the autoscaler, which is of no farm"),
             Ok(()) => None,
         };
         match rule {
@@ -242,6 +244,7 @@ mod tests {
             assert!(FarmName::new(bad).is_err(), "{bad:?}");
         }
         assert!(FarmName::new("-a").is_err());
+        assert!(FarmName::new("autoscaler").is_err());
         assert!(FarmName::new("a".repeat(64)).is_err());
         assert!(JobId::new("a".repeat(65)).is_err());
     }

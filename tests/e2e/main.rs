@@ -8,6 +8,7 @@ mod dead_letters;
 mod drain;
 mod expiry;
 mod farm_up;
+mod faults;
 mod http_bounds;
 mod http_refusals;
 mod http_submit;

@@ -18,6 +18,8 @@ async fn poisoned(slots: u32) {
         .set("FARM_MAX_DELIVERIES", DELIVERIES);
     let front = sleeper.clone().roles("emitter,collector").start().await;
     let worker = sleeper.clone().roles("worker").set("FARM_SLOTS", slots);
+    // Ready before there is anything to die of.
+    let workers = Restarted::start(&worker, 2).await;
     let on_nats = FarmOnNats::connect(&nats, &sleeper).await;
     let tasks = (0..TASKS).map(|number| match number {
         3 => json!({"seconds": 0.1, "fail": "exit"}),
@@ -26,7 +28,6 @@ async fn poisoned(slots: u32) {
         _ => json!({"seconds": 0.01}),
     });
     let job = front.http.submit_lines(tasks).await.job;
-    let workers = Restarted::start(&worker, 2).await;
 
     let status = front.http.ended(&job, SOON).await;
     let dead = front.http.dead(&job).await;

@@ -132,7 +132,7 @@ impl NatsCluster {
         let servers = self.nodes.len();
         let url = self.url();
         eventually("JetStream answers", STARTS_WITHIN, async || {
-            let client = async_nats::connect(url.clone()).await.ok()?;
+            let client = connect(&url).await.ok()?;
             let jetstream = async_nats::jetstream::new(client);
             let wanted = async_nats::jetstream::stream::Config {
                 name: "ready".to_owned(),
@@ -145,6 +145,16 @@ impl NatsCluster {
         })
         .await;
     }
+}
+
+/// Connects to one of the servers of `url`, which commas separate.
+///
+/// # Errors
+/// If none answers.
+pub async fn connect(url: &str) -> Result<async_nats::Client, async_nats::ConnectError> {
+    let servers: Result<Vec<async_nats::ServerAddr>, _> =
+        url.split(',').map(str::parse).collect();
+    async_nats::connect(servers?).await
 }
 
 impl Node {

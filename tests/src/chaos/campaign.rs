@@ -22,7 +22,7 @@ use super::recovery;
 use super::report::Report;
 use super::schedule::{self, Kind};
 use crate::client::Client;
-use crate::nats_cluster::NatsCluster;
+use crate::nats_cluster::{self, NatsCluster};
 
 /// What a server may keep: a filler fills it in seconds, and a campaign does not.
 const MAX_FILE_STORE_BYTES: u64 = 400 << 20;
@@ -136,7 +136,7 @@ pub async fn run(options: &Options) -> Report {
 }
 
 async fn connect(nats_url: &str) -> jetstream::Context {
-    let client = async_nats::connect(nats_url).await;
+    let client = nats_cluster::connect(nats_url).await;
     jetstream::new(client.expect("NATS lets us in"))
 }
 
