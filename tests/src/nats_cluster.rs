@@ -152,8 +152,7 @@ impl NatsCluster {
 /// # Errors
 /// If none answers.
 pub async fn connect(url: &str) -> Result<async_nats::Client, async_nats::ConnectError> {
-    let servers: Result<Vec<async_nats::ServerAddr>, _> =
-        url.split(',').map(str::parse).collect();
+    let servers: Result<Vec<async_nats::ServerAddr>, _> = url.split(',').map(str::parse).collect();
     async_nats::connect(servers?).await
 }
 

@@ -55,9 +55,10 @@ pub(crate) async fn call(
 }
 
 fn headers(config: &Config, status: &JobStatus) -> reqwest::header::HeaderMap {
+    // The two are of different clocks.
     let seconds = status
         .ended_seconds
-        .map_or(0.0, |ended| ended - status.created_seconds);
+        .map_or(0.0, |ended| (ended - status.created_seconds).max(0.0));
     let code = match status.state {
         JobState::Done if status.failed == 0 => "200",
         _ => "500",
