@@ -385,7 +385,7 @@ mod tests {
         let one = inbox_prefix(&topology("a-emitter"), "collector".parse().unwrap());
         let other = inbox_prefix(&topology("a"), "emitter,collector".parse().unwrap());
         assert_ne!(one, other);
-        let scaler = inbox_prefix(&topology("autoscaler"), "worker".parse().unwrap());
+        let scaler = inbox_prefix(&topology("autoscaler-1"), "worker".parse().unwrap());
         assert!(!overlap(
             &format!("{scaler}.x"),
             &format!("{AUTOSCALER_INBOX_PREFIX}.>")
