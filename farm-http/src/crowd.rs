@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use tokio::task::AbortHandle;
 
 /// Connections over the bound that are served at once.
-const MOST: usize = 64;
+pub(crate) const MOST: usize = 64;
 
 /// A probe is answered in milliseconds; who holds on longer makes room for newer ones.
 #[derive(Default)]

@@ -6,12 +6,15 @@
 
 mod bearer;
 mod crowd;
+mod head;
+mod open_files;
 mod rate;
 mod serve;
 mod stall;
 mod turns;
 
 pub use bearer::BearerToken;
+pub use open_files::fitting_connections;
 pub use rate::Rate;
 pub use serve::{Bounds, Overflow, serve};
 pub use turns::{Turn, Turns};

@@ -8,14 +8,16 @@ use std::time::Duration;
 use axum::extract::connect_info::ConnectInfo;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::crowd::Crowd;
+use crate::head::{BytesRead, HeadTimer};
 use crate::stall::Stalling;
 
 /// Pause after the system refused a connection: it has no file descriptors left, most likely.
@@ -33,9 +35,12 @@ pub struct Bounds {
     pub header_bytes: usize,
     /// Headers of one request. More is answered 431.
     pub headers: usize,
-    /// From the end of one request, or from the connection, to the last header of the next.
-    /// The connection is closed then.
+    /// From the first byte of a request, or from the connection if it is the first, to its last
+    /// header. The connection is closed then.
     pub header_timeout: Duration,
+    /// From the end of one request to the first byte of the next. The connection is closed then:
+    /// a proxy that keeps connections must give them up earlier.
+    pub idle_timeout: Duration,
     /// How long a client may take no byte of an answer before its connection is closed.
     pub stall_timeout: Duration,
 }
@@ -47,6 +52,7 @@ impl Default for Bounds {
             header_bytes: 32 << 10,
             headers: 100,
             header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_secs(60),
         }
     }
@@ -126,7 +132,7 @@ impl Server {
     /// One connection; without `room` it is one too many.
     fn connection(
         &self,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         client: SocketAddr,
         room: Option<OwnedSemaphorePermit>,
     ) -> impl Future<Output = ()> + Send + 'static {
@@ -136,10 +142,11 @@ impl Server {
             .clone()
             .layer(Extension(Overflow(room.is_none())))
             .layer(Extension(ConnectInfo(client)));
+        let read = BytesRead::default();
         let mut builder = http1::Builder::new();
         builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(bounds.header_timeout)
+            .timer(HeadTimer::new(read.clone(), bounds.header_timeout))
+            .header_read_timeout(bounds.idle_timeout)
             .max_headers(bounds.headers)
             .max_header_size(bounds.header_bytes)
             .max_buf_size(
@@ -149,7 +156,7 @@ impl Server {
                     .clamp(LEAST_BUFFER_BYTES, MOST_BUFFER_BYTES),
             )
             .keep_alive(room.is_some());
-        let io = TokioIo::new(Stalling::new(stream, bounds.stall_timeout));
+        let io = TokioIo::new(Stalling::new(stream, bounds.stall_timeout, read));
         let serving = builder.serve_connection(io, TowerToHyperService::new(router));
         let closing = self.closing.clone();
         async move {
@@ -167,5 +174,82 @@ impl Server {
                 tracing::debug!(%client, %error, "a connection ended early");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+    fn connect() -> DuplexStream {
+        let server = Server {
+            bounds: Bounds::default(),
+            room: Arc::new(Semaphore::new(1)),
+            router: Router::new().route("/", get(|| async { "OK" })),
+            closing: CancellationToken::new(),
+            connections: TaskTracker::new(),
+        };
+        let (ours, theirs) = duplex(4096);
+        let room = Arc::clone(&server.room).try_acquire_owned().ok();
+        let client = SocketAddr::from(([127, 0, 0, 1], 1));
+        let connection = server.connection(theirs, client, room);
+        tokio::spawn(async move {
+            connection.await;
+            drop(server);
+        });
+        ours
+    }
+
+    async fn is_answered(connection: &mut DuplexStream) {
+        connection.write_all(REQUEST).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\nOK") {
+            assert_ne!(connection.read_buf(&mut answer).await.unwrap(), 0, "closed");
+        }
+    }
+
+    async fn closes_after(connection: &mut DuplexStream) -> Duration {
+        let started = Instant::now();
+        let mut rest = Vec::new();
+        connection.read_to_end(&mut rest).await.unwrap();
+        // Timers are as fine as a millisecond.
+        Duration::from_secs(started.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_used_may_be_idle_for_longer_than_a_head_may_take() {
+        let mut connection = connect();
+        for _ in 0..3 {
+            is_answered(&mut connection).await;
+            tokio::time::sleep(IDLE_TIMEOUT - Duration::from_secs(1)).await;
+        }
+        is_answered(&mut connection).await;
+        assert_eq!(closes_after(&mut connection).await, IDLE_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_has_begun_is_waited_for_no_longer_than_the_first() {
+        let mut fresh = connect();
+        assert_eq!(closes_after(&mut fresh).await, HEADER_TIMEOUT);
+        let mut fresh = connect();
+        fresh.write_all(&REQUEST[..9]).await.unwrap();
+        assert_eq!(closes_after(&mut fresh).await, HEADER_TIMEOUT);
+
+        let mut used = connect();
+        is_answered(&mut used).await;
+        tokio::time::sleep(IDLE_TIMEOUT / 2).await;
+        used.write_all(&REQUEST[..1]).await.unwrap();
+        tokio::time::sleep(HEADER_TIMEOUT / 2).await;
+        used.write_all(&REQUEST[1..9]).await.unwrap();
+        assert_eq!(closes_after(&mut used).await, HEADER_TIMEOUT / 2);
     }
 }

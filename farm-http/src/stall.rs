@@ -1,4 +1,5 @@
-//! A connection that is closed when its client takes no byte of an answer for too long.
+//! A connection that is closed when its client takes no byte of an answer for too long, and that
+//! counts what is read from it.
 
 use std::future::Future;
 use std::io;
@@ -9,20 +10,24 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::head::BytesRead;
+
 /// Bounds each pause between two writes; reading is not bounded here.
 pub(crate) struct Stalling<S> {
     stream: S,
     timeout: Duration,
+    read: BytesRead,
     /// Made once, armed whenever a write has to wait.
     alarm: Option<Pin<Box<Sleep>>>,
     armed: bool,
 }
 
 impl<S> Stalling<S> {
-    pub fn new(stream: S, timeout: Duration) -> Self {
+    pub fn new(stream: S, timeout: Duration, read: BytesRead) -> Self {
         Self {
             stream,
             timeout,
+            read,
             alarm: None,
             armed: false,
         }
@@ -61,7 +66,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.read.add(buffer.filled().len() - before);
+        read
     }
 }
 
@@ -110,7 +118,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_is_left() {
         let (ours, _theirs) = duplex(8);
-        let mut ours = Stalling::new(ours, TIMEOUT);
+        let mut ours = Stalling::new(ours, TIMEOUT, BytesRead::default());
         let error = ours.write_all(&[0; 9]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
@@ -118,7 +126,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_slow_but_takes_something_is_not() {
         let (ours, mut theirs) = duplex(8);
-        let mut ours = Stalling::new(ours, TIMEOUT);
+        let mut ours = Stalling::new(ours, TIMEOUT, BytesRead::default());
         let writing = tokio::spawn(async move { ours.write_all(&[0; 32]).await });
         for _ in 0..32 {
             tokio::time::sleep(TIMEOUT - Duration::from_secs(1)).await;

@@ -65,7 +65,9 @@ pub enum AccessError {
 /// | `farm-nats-cert.pem`, `farm-nats-key.pem` | our own certificate and its key; asks for TLS |
 ///
 /// One of the first four, or `user:password@` (or `token@`) in the URL, or none.
-#[derive(Clone)]
+///
+/// The default one has no servers: it stands in where reading failed.
+#[derive(Clone, Default)]
 pub struct Access {
     folder: PathBuf,
     servers: Vec<ServerAddr>,
@@ -111,9 +113,13 @@ impl Access {
         &self.printable
     }
 
-    /// Whether who we are stands in the URL, where everybody sees it who sees the environment.
-    pub fn is_in_url(&self) -> bool {
-        self.in_url.is_some()
+    /// Warns in the log if who we are stands in the URL.
+    pub fn warn(&self) {
+        if self.in_url.is_some() {
+            tracing::warn!(
+                "whoever sees the environment sees the credentials in FARM_NATS_URL: put them into secrets"
+            );
+        }
     }
 
     fn identity(&self) -> Result<Identity, AccessError> {
@@ -130,6 +136,9 @@ impl Access {
             let auth = access.identity().and_then(|identity| identity.auth(&nonce));
             std::future::ready(auth.map_err(AuthError::new))
         });
+        // The client asks each address for itself, and addresses it hears from servers never ask.
+        let by_url = self.servers.iter().any(ServerAddr::tls_required);
+        let options = options.require_tls(by_url);
         Ok(Tls::read(&self.folder)?.apply(options))
     }
 }
@@ -199,6 +208,30 @@ mod tests {
     }
 
     #[test]
+    fn a_mount_of_certificates_that_is_broken_is_no_absence_of_tls() {
+        for file in [
+            "farm-nats-ca.pem",
+            "farm-nats-cert.pem",
+            "farm-nats-key.pem",
+        ] {
+            let folder = folder(&[]);
+            std::os::unix::fs::symlink("/no/such/file", folder.path().join(file)).unwrap();
+            let said = Access::read(URL, folder.path()).unwrap_err().to_string();
+            assert!(said.contains(file), "{said}");
+        }
+    }
+
+    #[test]
+    fn one_server_by_tls_asks_all_for_it() {
+        let required = |url: &str| {
+            let access = Access::read(url, folder(&[]).path()).unwrap();
+            format!("{:?}", access.options().unwrap()).contains("\"tls_required\": true")
+        };
+        assert!(!required(URL));
+        assert!(required("nats://a:4222,tls://b:4222"));
+    }
+
+    #[test]
     fn a_bad_url_is_not_repeated() {
         for url in [
             "http://me:hunter2@a",
@@ -215,7 +248,7 @@ mod tests {
     #[test]
     fn what_is_in_the_url_is_not_shown() {
         let access = Access::read("nats://me:hunter2@a:1", folder(&[]).path()).unwrap();
-        assert!(access.is_in_url());
+        assert!(access.in_url.is_some());
         assert_eq!(access.url(), "nats://a:1");
         assert!(!format!("{access:?}{:?}", access.servers()).contains("hunter2"));
     }

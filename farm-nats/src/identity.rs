@@ -6,6 +6,7 @@ use async_nats::Auth;
 use nkeys::KeyPair;
 
 use crate::access::AccessError;
+use crate::secret::read_secret;
 
 /// One way to say who connects.
 #[derive(Clone)]
@@ -27,24 +28,13 @@ pub(crate) enum Identity {
     },
 }
 
-/// The text of a secret file without white space around it; `None` if it is absent or empty.
-///
-/// # Errors
-/// [`AccessError::Unreadable`] names the file.
-pub fn read_secret(file: &Path) -> Result<Option<String>, AccessError> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(AccessError::Unreadable {
-            file: file.display().to_string(),
-            cause: error.to_string(),
-        }),
-    }
-}
-
 /// The one identity that `folder` or the URL gives us.
 pub(crate) fn read(folder: &Path, in_url: Option<&Identity>) -> Result<Identity, AccessError> {
-    let secret = |name: &str| read_secret(&folder.join(name));
+    // An empty file says nothing of who we are; the server then refuses us if it must.
+    let secret = |name: &str| {
+        let text = read_secret(&folder.join(name))?;
+        Ok(text.filter(|text| !text.is_empty()))
+    };
     let shown = |name: &str| folder.join(name).display().to_string();
     let mut found: Vec<(&str, Identity)> = Vec::new();
     if let Some(text) = secret("farm-nats-creds")? {
@@ -88,7 +78,7 @@ pub(crate) fn read(folder: &Path, in_url: Option<&Identity>) -> Result<Identity,
 }
 
 /// A creds file holds two blocks between lines of dashes: the user's JWT and its seed.
-fn creds(text: &str, file: String) -> Result<Identity, AccessError> {
+pub(crate) fn creds(text: &str, file: String) -> Result<Identity, AccessError> {
     let block = |title: &str| {
         let mut lines = text.lines().map(str::trim);
         lines.find(|line| line.starts_with("---") && line.contains(title))?;

@@ -5,14 +5,19 @@
 //! and what the server denied. No secret is ever part of an error, a log line or a `Debug` text.
 
 mod access;
+mod bucket;
 mod failure;
 mod identity;
 mod link;
+mod secret;
 mod tls;
 mod url;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use access::{Access, AccessError};
+pub use bucket::{bucket, is_absent};
 pub use failure::{Failure, chain};
-pub use identity::read_secret;
 pub use link::{Action, Denial, Link};
-pub use url::printable;
+pub use secret::{read_secret, secrets_folder};

@@ -41,7 +41,7 @@ impl fmt::Display for Denial {
 
 impl Denial {
     /// Reads what a server says; `None` if it says something else.
-    fn read(text: &str) -> Option<Self> {
+    pub(crate) fn read(text: &str) -> Option<Self> {
         let (_, rest) = text.split_once("Permissions Violation for ")?;
         let (kind, rest) = rest.split_once(" to \"")?;
         let (subject, _) = rest.split_once('"')?;

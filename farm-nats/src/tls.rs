@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::access::AccessError;
+use crate::secret::{is_there, unreadable};
 
 const CA: &str = "farm-nats-ca.pem";
 const CERTIFICATE: &str = "farm-nats-cert.pem";
@@ -23,14 +24,17 @@ pub(crate) struct Tls {
 
 impl Tls {
     pub fn read(folder: &Path) -> Result<Self, AccessError> {
-        let there = |name: &str| Some(folder.join(name)).filter(|file| file.exists());
-        let ca = there(CA);
+        let there = |name: &str| {
+            let file = folder.join(name);
+            Ok(is_there(&file)?.then_some(file))
+        };
+        let ca = there(CA)?;
         let half = |present, missing| AccessError::Incomplete {
             folder: folder.display().to_string(),
             present,
             missing,
         };
-        let own = match (there(CERTIFICATE), there(KEY)) {
+        let own = match (there(CERTIFICATE)?, there(KEY)?) {
             (None, None) => None,
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (Some(_), None) => return Err(half(CERTIFICATE, KEY)),
@@ -54,7 +58,7 @@ impl Tls {
             return Ok(());
         };
         let chain = certificates(certificate)?;
-        let private = PrivateKeyDer::from_pem_file(key)
+        let private = PrivateKeyDer::from_pem_slice(&read(key)?)
             .map_err(|_| malformed(key, "no private key in PEM".to_owned()))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let unusable = |error: rustls::Error| {
@@ -89,12 +93,15 @@ impl Tls {
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, AccessError> {
     let none = || malformed(file, "no certificate in PEM".to_owned());
-    let read = CertificateDer::pem_file_iter(file).map_err(|_| none())?;
-    let certificates: Result<Vec<_>, _> = read.collect();
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(file)?).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(none()),
     }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, AccessError> {
+    std::fs::read(file).map_err(|error| unreadable(file, &error))
 }
 
 fn malformed(file: &Path, expected: String) -> AccessError {

@@ -12,12 +12,7 @@ pub(crate) struct Servers {
 }
 
 /// The URL without user and password.
-///
-/// ```
-/// let shown = farm_nats::printable("nats://me:secret@a:4222,nats://b:4222");
-/// assert_eq!(shown, "nats://a:4222,nats://b:4222");
-/// ```
-pub fn printable(url: &str) -> String {
+pub(crate) fn printable(url: &str) -> String {
     url.split(',')
         .map(|url| match (url.split_once("://"), url.rsplit_once('@')) {
             (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),

@@ -244,12 +244,9 @@ impl Metrics {
         self.requests_in_flight.inc();
     }
 
-    pub fn request_ended(&self, code: u16, method: &str, duration: Duration) {
+    pub fn request_ended(&self, code: u16, method: &'static str, duration: Duration) {
         self.requests_in_flight.dec();
-        let labels = vec![
-            ("code", code.to_string()),
-            ("method", method.to_lowercase()),
-        ];
+        let labels = vec![("code", code.to_string()), ("method", method.to_owned())];
         self.requests.get_or_create(&labels).inc();
         self.request_duration
             .get_or_create(&labels)

@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use farm_tests::{FarmOnNats, Function, NatsServer, eventually, within};
-use reqwest::Method;
+use bytes::Bytes;
+use farm_core::http::{JobState, NDJSON, Problem};
+use farm_tests::{FarmOnNats, Function, NatsServer, Replica, eventually, streamed, within};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::json;
 
 /// Far below the default ack wait of 30 s, after which lost tasks would come back anyway.
@@ -118,4 +120,85 @@ async fn results_that_a_drain_cuts_short_are_not_taken_for_all_of_them() {
         end.await.is_err(),
         "a client would take that for all results"
     );
+}
+
+fn submit(replica: &Replica) -> RequestBuilder {
+    let request = replica.http.request(Method::POST, "/");
+    request.header("content-type", NDJSON)
+}
+
+/// Stops `leaving` in the middle of the body of `request`, after `tasks` of it were stored.
+async fn stopped_in_mid_body(
+    leaving: &mut Replica,
+    request: RequestBuilder,
+    tasks: usize,
+) -> Problem {
+    let (body, pieces) = streamed();
+    let submitting = tokio::spawn(request.body(pieces).send());
+    let lines = Bytes::from("{}\n".repeat(tasks));
+    body.send(Ok(lines)).await.unwrap();
+    eventually("its first tasks are stored", AT_ONCE, async || {
+        (leaving.http.farm().await.backlog_tasks == tasks as u64).then_some(())
+    })
+    .await;
+    leaving.terminate();
+    let answer = within("an answer", AT_ONCE, submitting).await;
+    let answer = answer.unwrap().unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("retry-after"));
+    answer.json().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_that_a_drain_cuts_short_is_taken_back() {
+    const TASKS: usize = 10;
+    let nats = NatsServer::start().await;
+    let front = Function::sleeper(&nats).roles("emitter,collector");
+    let (mut leaving, staying) = (front.start().await, front.start().await);
+    let request = submit(&leaving);
+    let problem = stopped_in_mid_body(&mut leaving, request, TASKS).await;
+    assert!(problem.error.contains("shutting down"), "{problem:?}");
+    assert_eq!(problem.accepted, Some(TASKS as u64));
+    let status = staying.http.job(&problem.job.unwrap()).await;
+    assert_eq!(status.state, JobState::Cancelled);
+    assert!(status.note.unwrap().contains("shutting down"));
+    assert_eq!(staying.http.farm().await.backlog_tasks, 0);
+    assert_eq!(leaving.exit(AT_ONCE).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_that_a_drain_cuts_short_is_completed_by_its_repeat_elsewhere() {
+    const TASKS: usize = 10;
+    let nats = NatsServer::start().await;
+    let front = Function::sleeper(&nats).roles("emitter,collector");
+    let (mut leaving, staying) = (front.start().await, front.start().await);
+    let keyed = |replica| submit(replica).header("Idempotency-Key", "half");
+    let request = keyed(&leaving);
+    let problem = stopped_in_mid_body(&mut leaving, request, TASKS).await;
+    let job = problem.job.unwrap();
+    assert_eq!(staying.http.job(&job).await.state, JobState::Open);
+
+    let whole = keyed(&staying).body("{}\n".repeat(2 * TASKS));
+    let accepted = staying.http.submitted(whole).await;
+    assert_eq!((accepted.job, accepted.repeated), (job, false));
+    assert_eq!(accepted.accepted, 2 * TASKS as u64);
+    assert_eq!(staying.http.farm().await.backlog_tasks, 2 * TASKS as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_whose_body_has_come_is_answered_while_its_replica_drains() {
+    let nats = NatsServer::start().await;
+    let front = Function::sleeper(&nats).set("FARM_GRACE_PERIOD", "30s");
+    let mut leaving = front.start().await;
+    let staying = front.roles("emitter").start().await;
+    let request = leaving.http.request(Method::POST, "/?wait=1h");
+    let submitting = tokio::spawn(request.json(&json!({"seconds": 1})).send());
+    eventually("its task is computed", AT_ONCE, async || {
+        (staying.http.farm().await.in_flight_tasks == 1).then_some(())
+    })
+    .await;
+    leaving.terminate();
+    let answer = within("an answer", AT_ONCE, submitting).await;
+    assert!(answer.unwrap().unwrap().status().is_success());
+    assert_eq!(leaving.exit(AT_ONCE).await.code(), Some(0));
 }

@@ -167,6 +167,7 @@ async fn more_connections_than_allowed_are_429_but_probes_get_through() {
         (answer.status() == TOO_MANY).then_some(answer)
     })
     .await;
+    assert_eq!(one_too_many.headers()["connection"], "close");
     refused(one_too_many, "FARM_MAX_CONNECTIONS").await;
     // However many more there are.
     for _ in 0..200 {
@@ -188,7 +189,9 @@ async fn a_rate_can_be_set() {
     let sleeper = Function::sleeper(&nats).set("FARM_MAX_REQUEST_RATE", "0.001/s");
     let replica = sleeper.start().await;
     assert_eq!(get(&replica, "/").await.status(), StatusCode::OK);
-    refused(get(&replica, "/").await, "FARM_MAX_REQUEST_RATE").await;
+    let one_too_many = get(&replica, "/").await;
+    assert_eq!(one_too_many.headers()["connection"], "close");
+    refused(one_too_many, "FARM_MAX_REQUEST_RATE").await;
     probes_are_answered(&replica).await;
 }
 
@@ -215,6 +218,39 @@ async fn clients_that_wait_are_few_and_hold_up_nobody() {
         (get(&replica, &results).await.status() == StatusCode::OK).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_counted_and_no_longer_in_flight() {
+    let nats = NatsServer::start().await;
+    let replica = Function::sleeper(&nats).start().await;
+    let in_flight = async |expected: f64| {
+        let metrics = replica.metrics().await;
+        let count = metrics.sum("http_requests_in_flight", &[]);
+        (count == Some(expected)).then_some(metrics)
+    };
+    let waiting = replica.http.request(Method::POST, "/?wait=1h");
+    let waiting = tokio::spawn(waiting.json(&json!({"seconds": 3600})).send());
+    eventually("a request in flight", SOON, async || in_flight(1.0).await).await;
+    waiting.abort();
+    let metrics = eventually("none is", SOON, async || in_flight(0.0).await).await;
+    let labels = [("code", "499"), ("method", "post")];
+    assert_eq!(metrics.sum("http_requests_total", &labels), Some(1.0));
+}
+
+#[tokio::test]
+async fn methods_that_a_client_makes_up_are_one_series() {
+    const MADE_UP: usize = 5;
+    let nats = NatsServer::start().await;
+    let replica = Function::sleeper(&nats).start().await;
+    for number in 0..MADE_UP {
+        let method = Method::from_bytes(format!("BREW{number}").as_bytes()).unwrap();
+        let answer = replica.http.request(method, "/").send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let metrics = replica.metrics().await;
+    let others = metrics.sum("http_requests_total", &[("method", "other")]);
+    assert_eq!(others, Some(MADE_UP as f64));
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use farm_core::http::{Accepted, Ended, JobState, JobStatus, NDJSON};
-use farm_tests::{FarmOnNats, Function, NatsServer, Receiver, Replica, eventually, streamed};
+use farm_tests::{
+    FarmOnNats, Function, NatsServer, Receiver, Replica, eventually, streamed, within,
+};
 use futures_util::{StreamExt, stream};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -145,6 +147,41 @@ async fn an_idempotency_key_makes_a_repeat_the_same_job() {
     assert_ne!(other.job, first.job);
     let status = replica.http.ended(&first.job, SOON).await;
     assert_eq!(status.done, 2);
+}
+
+#[tokio::test]
+async fn a_repeat_is_answered_before_its_body_has_come() {
+    let nats = NatsServer::start().await;
+    let replica = Function::sleeper(&nats).start().await;
+    let keyed = || submit(&replica).header("Idempotency-Key", "order 7");
+    let first = replica.http.submitted(keyed().json(&json!([{}, {}]))).await;
+    let (body, pieces) = streamed();
+    body.send(Ok(Bytes::from("[{}"))).await.unwrap();
+    let answer = within("an answer", SOON, keyed().body(pieces).send()).await;
+    let again: Accepted = answer.unwrap().json().await.unwrap();
+    assert!(again.repeated);
+    assert_eq!((again.job, again.accepted), (first.job, 2));
+}
+
+#[tokio::test]
+async fn lines_that_come_slowly_are_worked_on_meanwhile() {
+    let nats = NatsServer::start().await;
+    let replica = Function::sleeper(&nats).start().await;
+    let (body, pieces) = streamed();
+    let request = submit(&replica).header("content-type", NDJSON);
+    let submitting = tokio::spawn(request.body(pieces).send());
+    for done in 1..=2 {
+        body.send(Ok(Bytes::from("{}\n"))).await.unwrap();
+        eventually("its result", SOON, async || {
+            (replica.http.farm().await.result_tasks == done).then_some(())
+        })
+        .await;
+    }
+    drop(body);
+    let answer = submitting.await.unwrap().unwrap();
+    let accepted: Accepted = answer.json().await.unwrap();
+    assert_eq!(accepted.accepted, 2);
+    assert_eq!(replica.http.ended(&accepted.job, SOON).await.done, 2);
 }
 
 #[tokio::test]

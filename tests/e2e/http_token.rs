@@ -20,6 +20,7 @@ fn protect(nats: &NatsServer, token: &str) {
 async fn turned_away(request: RequestBuilder) {
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.headers()["connection"], "close");
     let challenge = answer.headers()["www-authenticate"].to_str().unwrap();
     assert!(challenge.starts_with("Bearer"), "{challenge}");
     let problem: Problem = answer.json().await.expect("a problem as JSON");

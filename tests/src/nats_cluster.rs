@@ -92,6 +92,12 @@ impl NatsCluster {
         self.nodes[node].process.kill();
     }
 
+    /// Removes all that a server, which has ended, had on its disk.
+    pub fn wipe(&self, node: usize) {
+        let store = self.folder.path().join(node_name(node));
+        std::fs::remove_dir_all(store).expect("the store can be removed");
+    }
+
     /// Asks a server to stop, and waits until it has.
     pub async fn stop(&mut self, node: usize) {
         let process = &mut self.nodes[node].process;

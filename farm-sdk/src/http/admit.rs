@@ -56,20 +56,23 @@ fn let_in(face: &Face, request: &Request) -> Result<Turn, Refusal> {
         return Err(Refusal::new(
             StatusCode::UNAUTHORIZED,
             format!("send the header Authorization: Bearer with the token of the secret {SECRET}"),
-        ));
+        )
+        .closing());
     }
     let overflow = request.extensions().get::<Overflow>();
     if overflow.is_some_and(|overflow| overflow.0) {
         return Err(Refusal::too_many(
             "too many connections to this replica (FARM_MAX_CONNECTIONS): try again",
             1,
-        ));
+        )
+        .closing());
     }
     if let Some(Err(wait)) = face.rate.as_ref().map(farm_http::Rate::admit) {
         return Err(Refusal::too_many(
             "more requests a second than this replica takes (FARM_MAX_REQUEST_RATE): try again",
             wait.as_secs_f64().ceil().max(1.0) as u64,
-        ));
+        )
+        .closing());
     }
     face.turns.take().ok_or_else(|| {
         Refusal::too_many(

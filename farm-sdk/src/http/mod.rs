@@ -104,8 +104,9 @@ pub(crate) async fn listen(face: Arc<Face>) -> Result<TaskTracker, Error> {
     let http = bind(&face, face.config.http_port, "FARM_HTTP_PORT").await?;
     let metrics = bind(&face, face.config.metrics_port, "FARM_METRICS_PORT").await?;
     let servers = TaskTracker::new();
-    let bounds = bounds(&face.config);
-    for (listener, router) in [(http, function(&face)), (metrics, scrape(&face))] {
+    let faces = [(http, function(&face)), (metrics, scrape(&face))];
+    let bounds = bounds(&face.config, faces.len());
+    for (listener, router) in faces {
         let closing = face.closing.clone().cancelled_owned();
         let serving = farm_http::serve(listener, router, bounds, closing);
         servers.spawn(face.grace_over.clone().run_until_cancelled_owned(serving));
@@ -114,10 +115,10 @@ pub(crate) async fn listen(face: Arc<Face>) -> Result<TaskTracker, Error> {
     Ok(servers)
 }
 
-fn bounds(config: &Config) -> Bounds {
+fn bounds(config: &Config, listeners: usize) -> Bounds {
     let limits = &config.http;
     Bounds {
-        connections: limits.connections,
+        connections: farm_http::fitting_connections(limits.connections, listeners),
         header_bytes: usize::try_from(limits.header_bytes).unwrap_or(usize::MAX),
         header_timeout: limits.header_timeout,
         stall_timeout: limits.body_timeout,

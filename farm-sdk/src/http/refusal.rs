@@ -15,6 +15,8 @@ pub(crate) struct Refusal {
     // Boxed because every answer of the HTTP face may be one.
     pub problem: Box<Problem>,
     pub retry_after_seconds: Option<u64>,
+    /// Whether the connection is closed after the answer.
+    pub closes: bool,
 }
 
 impl Refusal {
@@ -26,7 +28,21 @@ impl Refusal {
                 ..Problem::default()
             }),
             retry_after_seconds: None,
+            closes: false,
         }
+    }
+
+    /// The same; its client is not to keep the connection.
+    pub fn closing(self) -> Self {
+        Self {
+            closes: true,
+            ..self
+        }
+    }
+
+    /// This replica is told to stop; another one may take the request.
+    pub fn shutting_down() -> Self {
+        Self::unavailable("this replica is shutting down")
     }
 
     pub fn bad_request(error: impl Into<String>) -> Self {
@@ -83,6 +99,10 @@ impl IntoResponse for Refusal {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.closes {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
         }
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Bearer realm=\"farm\"");

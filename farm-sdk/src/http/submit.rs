@@ -24,6 +24,7 @@ use farm_core::job::JobSpec;
 use farm_core::quantity::parse_duration;
 use farm_http::Turn;
 use serde::Deserialize;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::extract::Parameters;
@@ -42,6 +43,8 @@ pub(crate) use room::Room;
 const HELD_TASKS: usize = 1000;
 /// The same in bytes.
 const HELD_BYTES: usize = 256 << 10;
+/// How long the first of them is kept from the workers, for clients that are slow to send.
+const HELD_TIME: Duration = Duration::from_secs(1);
 /// How often, and how far apart, a refused job is tried to be cancelled.
 const CANCEL_ATTEMPTS: usize = 60;
 const CANCEL_PAUSE: Duration = Duration::from_secs(5);
@@ -83,7 +86,7 @@ pub(crate) async fn submit(
     let request = read_request(&face, &headers, &parameters)?;
     let wait = request.wait;
     if face.draining.is_cancelled() {
-        return Err(Refusal::unavailable("this replica is shutting down"));
+        return Err(Refusal::shutting_down());
     }
     let (taking, working) = (Arc::clone(&face), turn.clone());
     // A task of its own: if the client leaves, the job is still cleaned up.
@@ -181,18 +184,34 @@ async fn admit(broker: &Broker, request: &Request) -> Result<Admission, Refusal>
     let store = Jobs::new(broker);
     match store.claim(key, &fresh).await? {
         Claim::Ours => Ok(Admission::New(fresh)),
-        Claim::Earlier(job) => {
-            let accepted = store.spec(&job).await?.and_then(|spec| spec.accepted);
-            Ok(match accepted {
-                Some(accepted) => Admission::Repeated(Accepted {
-                    job,
-                    accepted,
-                    repeated: true,
-                }),
-                // The first submit was cut off: the tasks that came are named as ours will be.
-                None => Admission::New(job),
-            })
-        }
+        Claim::Earlier(job) => Ok(match repeated(&store, &job).await? {
+            Some(accepted) => Admission::Repeated(accepted),
+            // The first submit was cut off: the tasks that came are named as ours will be.
+            None => Admission::New(job),
+        }),
+    }
+}
+
+/// What the submit of `job` was answered, if all its tasks are stored.
+async fn repeated(store: &Jobs<'_>, job: &JobId) -> Result<Option<Accepted>, Refusal> {
+    let accepted = store.spec(job).await?.and_then(|spec| spec.accepted);
+    Ok(accepted.map(|accepted| Accepted {
+        job: job.clone(),
+        accepted,
+        repeated: true,
+    }))
+}
+
+/// The answer to a repeat whose body need not be read. Nothing is claimed: a key that has no job
+/// yet is for the first submit whose body makes sense.
+async fn answered_before(broker: &Broker, request: &Request) -> Result<Option<Accepted>, Refusal> {
+    let store = Jobs::new(broker);
+    let Some(key) = &request.idempotency_key else {
+        return Ok(None);
+    };
+    match store.claimed_by(key).await? {
+        Some(job) => repeated(&store, &job).await,
+        None => Ok(None),
     }
 }
 
@@ -207,6 +226,9 @@ async fn take_in(
     if request.idempotency_key.is_none() && face.room.is_full() {
         face.metrics.job("refused");
         return Err(full(face, "a moment ago"));
+    }
+    if let Some(accepted) = answered_before(broker, &request).await? {
+        return Ok(accepted);
     }
     let (mut tasks, reading) = read::start(face, request.framing, body, turn);
     // Small bodies are understood as a whole before anything is done about them.
@@ -336,15 +358,37 @@ async fn undo(
 async fn hold(tasks: &mut Tasks) -> Result<Vec<Bytes>, Refusal> {
     let mut held = Vec::new();
     let mut bytes = 0;
-    while held.len() < HELD_TASKS && bytes < HELD_BYTES {
-        match tasks.recv().await {
-            Some(task) => {
-                let task = task?;
-                bytes += task.len();
-                held.push(task);
-            }
-            None => break,
+    let mut next = tasks.recv().await;
+    let until = Instant::now() + HELD_TIME;
+    while let Some(task) = next {
+        let task = task?;
+        bytes += task.len();
+        held.push(task);
+        if held.len() >= HELD_TASKS || bytes >= HELD_BYTES {
+            break;
         }
+        let in_time = tokio::time::timeout_at(until, tasks.recv()).await;
+        next = in_time.unwrap_or(None);
     }
     Ok(held)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_that_come_slowly_are_not_held_for_long() {
+        let (sender, mut tasks) = weighed::channel(10, 1000);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(400)).await;
+                let _ = sender.send(Ok(Bytes::from_static(b"{}")), 2).await;
+            }
+        });
+        let started = Instant::now();
+        assert_eq!(hold(&mut tasks).await.unwrap().len(), 3);
+        assert_eq!(started.elapsed(), Duration::from_millis(1400));
+        assert!(tasks.recv().await.is_some(), "nothing is lost between");
+    }
 }

@@ -216,20 +216,21 @@ impl<'a> Jobs<'a> {
                 Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Unavailable::new(&error)),
             }
-            let entry = self
-                .store
-                .entry(&key)
-                .await
-                .map_err(|e| Unavailable::new(&e))?;
-            let owner = entry
-                .filter(|entry| entry.operation == Operation::Put)
-                .and_then(|entry| String::from_utf8(entry.value.to_vec()).ok())
-                .and_then(|owner| JobId::new(owner).ok());
-            if let Some(owner) = owner {
+            if let Some(owner) = self.claimed_by(idempotency_key).await? {
                 return Ok(Claim::Earlier(owner));
             }
             // Released between the two calls: try again.
         }
+    }
+
+    /// The job that an idempotency key is tied to.
+    pub async fn claimed_by(&self, idempotency_key: &str) -> Result<Option<JobId>, Unavailable> {
+        let entry = self.store.entry(claim_key(idempotency_key)).await;
+        let entry = entry.map_err(|e| Unavailable::new(&e))?;
+        Ok(entry
+            .filter(|entry| entry.operation == Operation::Put)
+            .and_then(|entry| String::from_utf8(entry.value.to_vec()).ok())
+            .and_then(|owner| JobId::new(owner).ok()))
     }
 
     /// Frees an idempotency key whose job was refused.

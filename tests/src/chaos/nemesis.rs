@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream;
+use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,6 +22,8 @@ use crate::proxy::Link;
 
 /// How long to ask who leads before anybody is struck.
 const ASK: Duration = Duration::from_secs(1);
+/// How long the servers of a cluster may take to copy all streams to one that lost its disk.
+const COPIED_WITHIN: Duration = Duration::from_secs(120);
 const FILLER: &str = "filler";
 const FILLER_BYTES: usize = 900_000;
 /// Filler messages on their way at once.
@@ -93,7 +96,8 @@ impl Nemesis {
             | Kind::FreezeServer
             | Kind::KillTasksLeader
             | Kind::KillResultsLeader
-            | Kind::FreezeTasksLeader => self.strike_server(fault).await,
+            | Kind::FreezeTasksLeader
+            | Kind::WipeServer => self.strike_server(fault).await,
             Kind::FullStore => self.fill_store(fault).await,
             Kind::OversizedMessage => self.send_oversized(fault).await,
             Kind::ClockJump => self.move_clock(fault),
@@ -192,6 +196,9 @@ impl Nemesis {
         };
         let node = node.unwrap_or(any);
         let name = servers.name(node);
+        if fault.kind == Kind::WipeServer {
+            self.copies_are_complete().await;
+        }
         self.begin(fault, &name);
         match fault.kind {
             Kind::FreezeServer | Kind::FreezeTasksLeader => {
@@ -204,6 +211,14 @@ impl Nemesis {
                 last(fault).await;
                 servers.start_again(node);
             }
+            Kind::WipeServer => {
+                servers.kill(node);
+                servers.wipe(node);
+                last(fault).await;
+                servers.start_again(node);
+                servers.ready().await;
+                self.copies_are_complete().await;
+            }
             _ => {
                 servers.kill(node);
                 last(fault).await;
@@ -212,6 +227,25 @@ impl Nemesis {
         }
         servers.ready().await;
         name
+    }
+
+    /// Waits until every server has all of every stream, so that the disk of one can be spared.
+    async fn copies_are_complete(&self) {
+        let complete = |info: &jetstream::stream::Info| {
+            let replicas = info.cluster.as_ref().map(|cluster| &cluster.replicas);
+            replicas.is_some_and(|all| all.iter().all(|one| one.current && !one.offline))
+        };
+        let give_up = Instant::now() + COPIED_WITHIN;
+        while Instant::now() < give_up {
+            let listed = timeout(ASK, self.jetstream.streams().try_collect::<Vec<_>>()).await;
+            if let Ok(Ok(streams)) = listed
+                && streams.iter().all(complete)
+            {
+                return;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+        panic!("a server does not get its copies of the streams back");
     }
 
     /// The server that leads a stream; none outside a cluster.

@@ -48,6 +48,8 @@ pub enum Kind {
     KillResultsLeader,
     /// SIGSTOP to the server that leads the stream of tasks.
     FreezeTasksLeader,
+    /// SIGKILL to a NATS server of a cluster that comes back with an empty disk.
+    WipeServer,
     /// The servers' store is full until a filler is removed.
     FullStore,
     /// A client sends messages larger than the server takes.
@@ -85,6 +87,7 @@ impl Kind {
         Kind::KillTasksLeader,
         Kind::KillResultsLeader,
         Kind::FreezeTasksLeader,
+        Kind::WipeServer,
     ];
 
     /// Its name in tables.
@@ -119,7 +122,7 @@ impl Kind {
             Self::FreezeAutoscaler => (2.0, 12.0),
             Self::ResetLink => (0.5, 3.0),
             Self::BlackHoleLink => (2.5, 8.0),
-            Self::RestartServer | Self::KillServer => (0.1, 3.0),
+            Self::RestartServer | Self::KillServer | Self::WipeServer => (0.1, 3.0),
             Self::KillTasksLeader | Self::KillResultsLeader => (0.5, 5.0),
             Self::FreezeServer | Self::FreezeTasksLeader => (1.0, 5.0),
             Self::FullStore => (1.0, 3.0),

@@ -10,6 +10,7 @@ use farm_core::quantity::format_duration;
 use farm_http::Turn;
 use futures_util::{FutureExt, StreamExt};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::weighed;
 use crate::emitter::{ErasedEmitter, SplitError};
@@ -37,6 +38,7 @@ pub(super) fn start(
     let body = Incoming {
         stream: body.into_data_stream(),
         turn,
+        draining: face.draining.clone(),
         timeout: face.config.http.body_timeout,
         left_bytes: face.config.max_body_bytes,
         limit_bytes: face.config.max_body_bytes,
@@ -51,6 +53,7 @@ pub(super) fn start(
 struct Incoming {
     stream: BodyDataStream,
     turn: Turn,
+    draining: CancellationToken,
     timeout: Duration,
     left_bytes: u64,
     limit_bytes: u64,
@@ -68,10 +71,15 @@ impl Incoming {
         Some(self.bounded(piece))
     }
 
-    /// A client that is slow to send keeps nobody else from being worked for.
+    /// A client that is slow to send keeps nobody else from being worked for, nor this replica
+    /// from stopping: it is told while there is time to take its job back.
     async fn await_client(&mut self) -> Result<Option<Result<Bytes, axum::Error>>, Refusal> {
         self.turn.pause();
-        let piece = tokio::time::timeout(self.timeout, self.stream.next()).await;
+        let piece = tokio::select! {
+            biased;
+            piece = tokio::time::timeout(self.timeout, self.stream.next()) => piece,
+            () = self.draining.cancelled() => return Err(Refusal::shutting_down()),
+        };
         self.turn.resume().await;
         piece.map_err(|_| {
             Refusal::new(
