@@ -11,7 +11,7 @@ use bytes::Bytes;
 use farm_core::control::SlotsOrder;
 use farm_core::permissions::AUTOSCALER_INBOX_PREFIX;
 use farm_core::topology::Topology;
-use farm_nats::{Access, AccessError, Link};
+use farm_nats::{Denial, Link};
 use serde::Deserialize;
 
 use crate::clock::time_of_day;
@@ -78,18 +78,13 @@ struct ConsumerInfo {
 impl Broker {
     /// Begins to connect; returns before there is a connection.
     pub async fn start(config: &Config) -> Result<Self, Error> {
-        let unusable = |error: AccessError| Error::Configuration(vec![error.to_string()]);
-        let access = Access::read(&config.nats_url, &config.secrets_dir).map_err(unusable)?;
-        if access.is_in_url() {
-            tracing::warn!(
-                "whoever sees the environment sees the credentials in FARM_NATS_URL: put them into secrets"
-            );
-        }
+        let access = &config.nats;
+        access.warn();
         let link = Link::new();
         let noted = link.clone();
         let client = access
             .options()
-            .map_err(unusable)?
+            .map_err(|error| Error::Configuration(vec![error.to_string()]))?
             .name(format!("rust-farm autoscaler {}", config.replica))
             .custom_inbox_prefix(AUTOSCALER_INBOX_PREFIX)
             .retry_on_initial_connect()
@@ -127,6 +122,11 @@ impl Broker {
                 Err(BrokerError::Away { since })
             }
         }
+    }
+
+    /// Waits until NATS has denied something that `concerns` us: what is denied is never answered.
+    pub async fn denied(&self, concerns: impl Fn(&Denial) -> bool) -> Denial {
+        self.link.denied(concerns).await
     }
 
     /// The queue of a farm.
@@ -174,7 +174,7 @@ impl Broker {
         };
         // The client's own way of asking sends a body, which this part of the API refuses.
         let subject = format!("$JS.API.{subject}");
-        let denied = self.link.denied(|denial| denial.subject == subject);
+        let denied = self.denied(|denial| denial.subject == subject);
         let request = self.client.request(subject.clone(), Bytes::new());
         let answer = tokio::select! {
             biased;

@@ -1,11 +1,12 @@
 //! Configuration: environment variables with units, read once, every bad one reported at once.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use farm_core::gateway::NAMESPACE;
 use farm_core::quantity::{format_duration, parse_duration};
+use farm_nats::{Access, secrets_folder};
 use reqwest::Url;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -27,7 +28,7 @@ pub(crate) struct Config {
     /// Name of this replica: the pod's, or a random one.
     pub replica: String,
     pub gateway_url: Url,
-    pub nats_url: String,
+    pub nats: Access,
     pub secrets_dir: PathBuf,
     /// Where the files of trained policies are that are not built in.
     pub model_dir: PathBuf,
@@ -91,6 +92,15 @@ impl Reader<'_> {
         }
     }
 
+    /// Where NATS is and who we are to it; what is wrong with either is noted.
+    fn nats(&mut self, secrets_dir: &Path) -> Access {
+        let url = self.text("FARM_NATS_URL", "nats://127.0.0.1:4222");
+        Access::read(&url, secrets_dir).unwrap_or_else(|error| {
+            self.bad.push(error.to_string());
+            Access::default()
+        })
+    }
+
     fn port(&mut self, key: &str, default: u16) -> u16 {
         self.read(key, default, |text| match text.parse() {
             Ok(port) if port > 0 => Ok(port),
@@ -149,11 +159,12 @@ impl Config {
         };
         let default_gateway =
             Url::parse(DEFAULT_GATEWAY).map_err(|error| Error::Runtime(error.to_string()))?;
+        let secrets_dir = reader.read("FARM_SECRETS_DIR", SECRETS.into(), secrets_folder);
         let config = Self {
             replica: lookup("HOSTNAME").unwrap_or_else(random_name),
             gateway_url: reader.read("FARM_GATEWAY_URL", default_gateway, url),
-            nats_url: reader.text("FARM_NATS_URL", "nats://127.0.0.1:4222"),
-            secrets_dir: reader.text("FARM_SECRETS_DIR", SECRETS).into(),
+            nats: reader.nats(&secrets_dir),
+            secrets_dir,
             // On OpenFaaS CE a function is given no other files.
             model_dir: reader.text("FARM_MODEL_DIR", SECRETS).into(),
             namespace: reader.text("FARM_NAMESPACE", NAMESPACE),
@@ -227,12 +238,14 @@ mod tests {
             ("FARM_HTTP_PORT", "0"),
             ("FARM_METRICS_PORT", "70000"),
             ("FARM_LOG_FORMAT", "xml"),
+            ("FARM_NATS_URL", "http://me:hunter2@nats"),
+            ("FARM_SECRETS_DIR", "/no/such/folder"),
         ];
         let message = read(&pairs).unwrap_err().to_string();
         for (key, _) in pairs {
             assert!(message.contains(&format!("{key}: ")), "{key} in {message}");
         }
-        assert!(!message.contains('\n'));
+        assert!(!message.contains('\n') && !message.contains("hunter2"));
     }
 
     #[test]
@@ -248,6 +261,13 @@ mod tests {
         let url = [("FARM_GATEWAY_URL", "http://admin:hunter2@gateway")];
         let message = read(&url).unwrap_err().to_string();
         assert!(message.contains("basic-auth-password"), "{message}");
+    }
+
+    #[test]
+    fn a_password_in_the_url_of_nats_is_not_shown() {
+        let config = read(&[("FARM_NATS_URL", "nats://me:hunter2@nats:4222")]);
+        let shown = format!("{:?}", config.unwrap());
+        assert!(shown.contains("nats:4222") && !shown.contains("hunter2"));
     }
 
     #[test]

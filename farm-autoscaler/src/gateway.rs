@@ -254,18 +254,23 @@ impl Gateway {
         }
     }
 
-    /// A secret may have been rotated: the platform changes the files in place.
+    /// A secret may have been rotated: the platform changes the files in place. One that is gone
+    /// does not open what it guards.
     fn read_auth_again(&self) {
-        if let Ok(auth) = read_auth(&self.secrets_dir) {
-            *self.auth.lock().unwrap_or_else(PoisonError::into_inner) = auth;
+        if let Ok(Some(auth)) = read_auth(&self.secrets_dir) {
+            *self.auth.lock().unwrap_or_else(PoisonError::into_inner) = Some(auth);
         }
     }
 }
 
 fn read_auth(folder: &Path) -> Result<Option<BasicAuth>, Error> {
+    let wrong = |why: String| Error::Configuration(vec![why]);
     let secret = |name: &str| {
-        let read = read_secret(&folder.join(name));
-        read.map_err(|error| Error::Configuration(vec![error.to_string()]))
+        let file = folder.join(name);
+        match read_secret(&file).map_err(|error| wrong(error.to_string()))? {
+            Some(text) if text.is_empty() => Err(wrong(format!("{}: it is empty", file.display()))),
+            text => Ok(text),
+        }
     };
     let (user, password) = (secret("basic-auth-user")?, secret("basic-auth-password")?);
     match (user, password) {
@@ -274,9 +279,50 @@ fn read_auth(folder: &Path) -> Result<Option<BasicAuth>, Error> {
             password,
         })),
         (None, None) => Ok(None),
-        (Some(_), None) => Err(Error::Configuration(vec![format!(
+        (Some(_), None) => Err(wrong(format!(
             "{}: basic-auth-user is there without basic-auth-password",
             folder.display()
-        )])),
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gateway(folder: &Path) -> Result<Gateway, Error> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = folder.display().to_string();
+        let config = Config::read(&|key| (key == "FARM_SECRETS_DIR").then(|| folder.clone()));
+        Gateway::new(&config?)
+    }
+
+    #[test]
+    fn an_empty_password_is_an_error_and_not_an_open_door() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(gateway(folder.path()).unwrap().accepts(None));
+        let file = folder.path().join("basic-auth-password");
+        std::fs::write(file, "\n").unwrap();
+        let said = gateway(folder.path()).err().unwrap().to_string();
+        assert!(said.contains("basic-auth-password: it is empty"), "{said}");
+    }
+
+    #[test]
+    fn a_password_that_is_gone_does_not_open_the_door() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("basic-auth-password");
+        std::fs::write(&file, "first").unwrap();
+        let gateway = gateway(folder.path()).unwrap();
+        let carries = |password: &str| {
+            let login = STANDARD.encode(format!("admin:{password}"));
+            let header = HeaderValue::from_str(&format!("Basic {login}")).unwrap();
+            gateway.accepts(Some(&header))
+        };
+        std::fs::remove_file(&file).unwrap();
+        gateway.read_auth_again();
+        assert!(!gateway.accepts(None) && carries("first"));
+        std::fs::write(&file, "second").unwrap();
+        gateway.read_auth_again();
+        assert!(carries("second") && !carries("first"));
     }
 }

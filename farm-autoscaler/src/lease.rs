@@ -10,13 +10,15 @@
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{self, CreateErrorKind, Store, UpdateErrorKind};
+use async_nats::jetstream::stream;
 use bytes::Bytes;
 use farm_core::topology::Topology;
+use farm_nats::is_absent;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, BrokerError};
 use crate::clock::wall_seconds;
 use crate::error::chain;
 
@@ -30,6 +32,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// How far the two clocks may drift apart between two renewals.
 const MOST_DRIFT_SECONDS: f64 = 2.0;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+const BUCKET: &str = Topology::AUTOSCALER_LEASE_BUCKET;
 
 /// Who leads, as far as this replica knows.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,6 +90,7 @@ pub(crate) async fn keep(
         holder: Bytes::from(format!("{replica} {nonce}")),
         store: None,
         held: None,
+        complaint: String::new(),
     };
     loop {
         let (now, pause) = candidate.step().await;
@@ -140,6 +144,8 @@ struct Candidate {
     holder: Bytes,
     store: Option<Store>,
     held: Option<Held>,
+    /// Why there was no bucket last, so that it is said once.
+    complaint: String,
 }
 
 impl Candidate {
@@ -189,7 +195,8 @@ impl Candidate {
     /// The new revision, or else who leads.
     async fn acquire(&mut self) -> Result<Result<u64, String>, String> {
         let store = self.store().await?;
-        let created = limited(store.create(&self.key, self.holder.clone())).await?;
+        let created = store.create(&self.key, self.holder.clone());
+        let created = self.limited(created, &self.subject()).await?;
         match created {
             Ok(revision) => Ok(Ok(revision)),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => self.look().await,
@@ -199,7 +206,8 @@ impl Candidate {
 
     async fn renew(&mut self, revision: u64) -> Result<Result<u64, String>, String> {
         let store = self.store().await?;
-        let updated = limited(store.update(&self.key, self.holder.clone(), revision)).await?;
+        let updated = store.update(&self.key, self.holder.clone(), revision);
+        let updated = self.limited(updated, &self.subject()).await?;
         match updated {
             Ok(revision) => Ok(Ok(revision)),
             Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => self.look().await,
@@ -210,13 +218,14 @@ impl Candidate {
     /// Who holds the key: perhaps we do, by a request whose answer was lost.
     async fn look(&mut self) -> Result<Result<u64, String>, String> {
         let store = self.store().await?;
-        let entry = limited(store.entry(&self.key)).await?;
+        let asked = format!("$JS.API.DIRECT.GET.KV_{BUCKET}.{}", self.subject());
+        let entry = self.limited(store.entry(&self.key), &asked).await?;
         let Some(entry) = entry.map_err(|error| chain(&error))? else {
             return Err("the lease is changing hands".to_owned());
         };
         if entry.value == self.holder && entry.operation == kv::Operation::Put {
             let renewed = store.update(&self.key, self.holder.clone(), entry.revision);
-            return match limited(renewed).await? {
+            return match self.limited(renewed, &self.subject()).await? {
                 Ok(revision) => Ok(Ok(revision)),
                 Err(error) => Err(chain(&error)),
             };
@@ -230,25 +239,49 @@ impl Candidate {
         if let Some(store) = &self.store {
             return Ok(store.clone());
         }
-        let jetstream = &self.broker.jetstream;
-        let bucket = Topology::AUTOSCALER_LEASE_BUCKET;
-        let found = limited(jetstream.get_key_value(bucket)).await?;
-        let store = match found {
-            Ok(store) => store,
-            Err(_) => {
-                let config = kv::Config {
-                    bucket: bucket.to_owned(),
-                    description: "Which autoscaler replica leads".to_owned(),
-                    max_age: LEASE,
-                    ..Default::default()
-                };
-                limited(jetstream.create_key_value(config))
-                    .await?
-                    .map_err(|error| format!("bucket {bucket}: {}", chain(&error)))?
+        match self.open().await {
+            Ok(store) => {
+                self.complaint.clear();
+                self.store = Some(store.clone());
+                Ok(store)
             }
+            Err(cause) => {
+                if self.complaint != cause {
+                    tracing::warn!(cause, "this replica cannot try to lead");
+                    self.complaint.clone_from(&cause);
+                }
+                Err(cause)
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Store, String> {
+        let jetstream = &self.broker.jetstream;
+        let failed = |cause: String| format!("bucket {BUCKET}: {cause}");
+        let looked_up = format!("$JS.API.STREAM.INFO.KV_{BUCKET}");
+        let found = jetstream.get_stream(format!("KV_{BUCKET}"));
+        match self.limited(found, &looked_up).await? {
+            Ok(_) => {}
+            Err(error) if is_absent(&error) => self.make_bucket().await.map_err(failed)?,
+            Err(error) => return Err(failed(chain(&error))),
+        }
+        let opened = jetstream.get_key_value(BUCKET);
+        let opened = self.limited(opened, &looked_up).await?;
+        opened.map_err(|error| failed(chain(&error)))
+    }
+
+    async fn make_bucket(&self) -> Result<(), String> {
+        let wanted = stream::Config {
+            description: Some("Which autoscaler replica leads".to_owned()),
+            ..farm_nats::bucket(BUCKET, LEASE)
         };
-        self.store = Some(store.clone());
-        Ok(store)
+        let subject = format!("$JS.API.STREAM.CREATE.{}", wanted.name);
+        let made = self.broker.jetstream.create_stream(wanted);
+        let made = self.limited(made, &subject).await.map_err(|cause| {
+            let advice = "run the image of a farm's function once with FARM_ROLE=setup";
+            format!("it does not exist, and {cause}; {advice}")
+        })?;
+        made.map(drop).map_err(|error| chain(&error))
     }
 
     /// Lets another replica lead at once.
@@ -258,16 +291,34 @@ impl Candidate {
             return;
         };
         let deleted = store.delete_expect_revision(&self.key, Some(held.revision));
-        if let Ok(Ok(())) = limited(deleted).await {
+        if let Ok(Ok(())) = self.limited(deleted, &self.subject()).await {
             tracing::debug!("gave the lease back");
         }
     }
-}
 
-async fn limited<T>(request: impl Future<Output = T>) -> Result<T, String> {
-    tokio::time::timeout(REQUEST_TIMEOUT, request)
-        .await
-        .map_err(|_| "NATS did not answer in time".to_owned())
+    /// Where the key is written.
+    fn subject(&self) -> String {
+        format!("$KV.{BUCKET}.{}", self.key)
+    }
+
+    /// Awaits `request` for a while, or until NATS denies it: something on `subject`.
+    async fn limited<T>(
+        &self,
+        request: impl Future<Output = T>,
+        subject: &str,
+    ) -> Result<T, String> {
+        let denied = self.broker.denied(|denial| denial.subject == subject);
+        tokio::select! {
+            biased;
+            answer = tokio::time::timeout(REQUEST_TIMEOUT, request) => {
+                answer.map_err(|_| "NATS did not answer in time".to_owned())
+            }
+            denial = denied => {
+                let denial = denial.to_string();
+                Err(BrokerError::Denied { denial }.to_string())
+            }
+        }
+    }
 }
 
 #[cfg(test)]

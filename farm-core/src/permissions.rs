@@ -220,8 +220,10 @@ impl<'a> List<'a> {
             self.api(&format!("STREAM.MSG.DELETE.{stream}"));
         }
         self.api(&format!("STREAM.PURGE.{dead}"));
-        self.get(&results, &self.topology.result_wildcard());
-        self.get(&dead, &self.topology.dead_wildcard());
+        // A replay asks the leaders: what another server has not heard of yet must not be lost.
+        for stream in [&results, &dead] {
+            self.api(&format!("STREAM.MSG.GET.{stream}"));
+        }
         self.read_summaries();
     }
 

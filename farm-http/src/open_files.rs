@@ -70,7 +70,7 @@ mod tests {
         let before = getrlimit(Resource::Nofile);
         let lower = Rlimit {
             current: Some(512),
-            ..before.clone()
+            ..before
         };
         setrlimit(Resource::Nofile, lower).unwrap();
         assert_eq!(raise_limit(), before.maximum);

@@ -47,7 +47,8 @@ proptest! {
     #[test]
     fn denials(text in farm_fuzz::text(DENIALS)) {
         if let Some(denial) = Denial::read(&text) {
-            prop_assert!(text.contains(&format!("to \"{}\"", denial.subject)));
+            let quoted = format!("to \"{}\"", denial.subject);
+            prop_assert!(text.contains(&quoted));
         }
     }
 }

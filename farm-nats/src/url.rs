@@ -13,11 +13,17 @@ pub(crate) struct Servers {
 
 /// The URL without user and password.
 pub(crate) fn printable(url: &str) -> String {
+    // What only looks like a scheme may hold a password.
+    let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     url.split(',')
-        .map(|url| match (url.split_once("://"), url.rsplit_once('@')) {
-            (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-            (None, Some((_, host))) => host.to_owned(),
-            (_, None) => url.to_owned(),
+        .map(|url| {
+            let Some((before, host)) = url.rsplit_once('@') else {
+                return url.to_owned();
+            };
+            match before.split_once("://") {
+                Some((scheme, _)) if is_scheme(scheme) => format!("{scheme}://{host}"),
+                _ => host.to_owned(),
+            }
         })
         .collect::<Vec<_>>()
         .join(",")
@@ -95,6 +101,7 @@ mod tests {
             "nats://a:4222,nats://b:4222"
         );
         assert_eq!(printable("me:secret@a:4222"), "a:4222");
+        assert_eq!(printable("nats:/me:secret@b://c@a"), "a");
     }
 
     #[test]

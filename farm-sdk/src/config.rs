@@ -1,7 +1,7 @@
 //! Configuration: environment variables with units, read once, every bad one reported at once.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -9,6 +9,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use farm_core::control::MAX_SLOTS;
 use farm_core::quantity::{format_duration, parse_bytes, parse_duration, parse_rate};
 use farm_core::{FarmName, Roles};
+use farm_nats::{Access, secrets_folder};
 
 use crate::error::Error;
 use crate::verdict::RetryPolicy;
@@ -56,7 +57,7 @@ pub(crate) struct Config {
     pub replica: String,
     /// The function that this is a replica of, if the platform tells.
     pub function: Option<String>,
-    pub nats_url: String,
+    pub nats: Access,
     pub secrets_dir: PathBuf,
     pub connect_timeout: Duration,
     /// Slots until somebody orders others.
@@ -158,6 +159,16 @@ impl Reader<'_> {
             Ok(bytes) if bytes > 0 && i64::try_from(bytes).is_ok() => Ok(bytes),
             Ok(_) => Err(format!("{text:?} is out of range")),
             Err(error) => Err(error.to_string()),
+        })
+    }
+
+    /// Where NATS is and who we are to it; what is wrong with either is noted.
+    fn nats(&mut self, secrets_dir: &Path) -> Access {
+        let url = self.strings.get("FARM_NATS_URL");
+        let url = url.as_deref().unwrap_or("nats://127.0.0.1:4222");
+        Access::read(url, secrets_dir).unwrap_or_else(|error| {
+            self.bad.push(error.to_string());
+            Access::default()
         })
     }
 
@@ -327,18 +338,16 @@ impl Config {
                 .duration("FARM_BACKOFF_MAX", 60 * SECOND, Duration::ZERO)
                 .value,
         };
+        let default = PathBuf::from("/var/openfaas/secrets");
+        let secrets_dir = reader.read("FARM_SECRETS_DIR", default, secrets_folder);
+        let secrets_dir = secrets_dir.value;
         let config = Config {
             farm: farm.clone().unwrap_or(stand_in),
             roles: roles.value,
             replica: replica_name(strings),
             function: function_name(strings),
-            nats_url: strings
-                .get("FARM_NATS_URL")
-                .unwrap_or_else(|| "nats://127.0.0.1:4222".to_owned()),
-            secrets_dir: strings
-                .get("FARM_SECRETS_DIR")
-                .unwrap_or_else(|| "/var/openfaas/secrets".to_owned())
-                .into(),
+            nats: reader.nats(&secrets_dir),
+            secrets_dir,
             connect_timeout: reader
                 .duration("FARM_CONNECT_TIMEOUT", 30 * SECOND, MILLISECOND)
                 .value,
@@ -480,12 +489,24 @@ mod tests {
             ("FARM_MAX_HEADER", "1MiB"),
             ("FARM_MAX_REQUEST_RATE", "100"),
             ("FARM_MAX_CONNECTIONS", "0"),
+            ("FARM_NATS_URL", "http://me:hunter2@nats"),
+            ("FARM_SECRETS_DIR", "/no/such/folder"),
         ]);
         let message = Config::read(&strings).unwrap_err().to_string();
         for key in strings.keys() {
             assert!(message.contains(&format!("{key}: ")), "{key} in {message}");
         }
-        assert!(!message.contains('\n'));
+        assert!(!message.contains('\n') && !message.contains("hunter2"));
+    }
+
+    #[test]
+    fn a_password_in_the_url_is_not_shown() {
+        let strings = HashMap::from([
+            ("FARM_NAME", "f"),
+            ("FARM_NATS_URL", "nats://me:hunter2@nats:4222"),
+        ]);
+        let shown = format!("{:?}", Config::read(&strings).unwrap());
+        assert!(shown.contains("nats:4222") && !shown.contains("hunter2"));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+pub(crate) use farm_nats::chain;
+
 /// Any error, as [`crate::Farm::run`]'s `init` may return it.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
@@ -71,21 +73,6 @@ impl TaskError {
             TaskError::Transient { cause, .. } | TaskError::Permanent { cause } => cause,
         }
     }
-}
-
-/// Writes an error with all its sources, on one line.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let message = error.to_string();
-        if !text.contains(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        source = error.source();
-    }
-    text
 }
 
 impl fmt::Display for TaskError {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use farm_core::http::{JobState, NDJSON, Problem};
+use farm_core::http::{Accepted, JobState, NDJSON, Problem};
 use farm_tests::{FarmOnNats, Function, NatsServer, Replica, eventually, streamed, within};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::json;
@@ -172,7 +172,7 @@ async fn a_submit_that_a_drain_cuts_short_is_completed_by_its_repeat_elsewhere()
     let nats = NatsServer::start().await;
     let front = Function::sleeper(&nats).roles("emitter,collector");
     let (mut leaving, staying) = (front.start().await, front.start().await);
-    let keyed = |replica| submit(replica).header("Idempotency-Key", "half");
+    let keyed = |replica: &Replica| submit(replica).header("Idempotency-Key", "half");
     let request = keyed(&leaving);
     let problem = stopped_in_mid_body(&mut leaving, request, TASKS).await;
     let job = problem.job.unwrap();
@@ -186,19 +186,23 @@ async fn a_submit_that_a_drain_cuts_short_is_completed_by_its_repeat_elsewhere()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_submit_whose_body_has_come_is_answered_while_its_replica_drains() {
+async fn a_submit_whose_body_has_come_is_taken_in_while_its_replica_drains() {
+    const ROOM: u64 = 5;
     let nats = NatsServer::start().await;
-    let front = Function::sleeper(&nats).set("FARM_GRACE_PERIOD", "30s");
-    let mut leaving = front.start().await;
-    let staying = front.roles("emitter").start().await;
-    let request = leaving.http.request(Method::POST, "/?wait=1h");
-    let submitting = tokio::spawn(request.json(&json!({"seconds": 1})).send());
-    eventually("its task is computed", AT_ONCE, async || {
-        (staying.http.farm().await.in_flight_tasks == 1).then_some(())
+    let settings = Function::sleeper(&nats).set("FARM_QUEUE_MAX_TASKS", ROOM);
+    let mut leaving = settings.clone().roles("emitter").start().await;
+    let whole = submit(&leaving).body("{}\n".repeat(2 * ROOM as usize));
+    let submitting = tokio::spawn(whole.send());
+    eventually("it waits for room in the queue", AT_ONCE, async || {
+        (leaving.http.farm().await.backlog_tasks == ROOM).then_some(())
     })
     .await;
     leaving.terminate();
+    let _worker = settings.roles("worker,collector").start().await;
     let answer = within("an answer", AT_ONCE, submitting).await;
-    assert!(answer.unwrap().unwrap().status().is_success());
+    let answer = answer.unwrap().unwrap();
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    let accepted: Accepted = answer.json().await.unwrap();
+    assert_eq!(accepted.accepted, 2 * ROOM);
     assert_eq!(leaving.exit(AT_ONCE).await.code(), Some(0));
 }

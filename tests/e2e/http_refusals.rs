@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farm_core::http::{JobState, NDJSON, Problem};
+use farm_core::http::{Accepted, JobState, NDJSON, Problem};
 use farm_tests::{Counts, FarmOnNats, Function, NatsOptions, NatsServer, Replica, eventually};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::json;
@@ -173,7 +173,14 @@ async fn a_full_queue_is_429_and_loses_nothing_it_took() {
     // A submit larger than the room goes on as room comes free.
     let _worker = sleeper.roles("worker").start().await;
     front.http.ended(&first.job, SOON).await;
-    let second = front.http.submit_lines(tasks(5 * ROOM)).await;
+    let second = eventually("there is room", SOON, async || {
+        let lines = submit(&front).header("content-type", NDJSON);
+        let answer = lines.body("{}\n".repeat(5 * ROOM)).send().await.unwrap();
+        // For a moment the replica still believes that the queue is full.
+        (answer.status() != StatusCode::TOO_MANY_REQUESTS).then_some(answer)
+    })
+    .await;
+    let second: Accepted = second.json().await.unwrap();
     for (job, count) in [(first, ROOM), (second, 5 * ROOM)] {
         assert_eq!(job.accepted, count as u64);
         let status = front.http.ended(&job.job, SOON).await;

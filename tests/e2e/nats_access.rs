@@ -1,9 +1,10 @@
 //! Whoever NATS may let in gets in with files of the secrets folder, and nobody else does.
 
 use std::path::Path;
+use std::time::Duration;
 
 use farm_tests::nats_access::{Authority, creds, creds_file, nkey, tls};
-use farm_tests::{Access, Function, NatsOptions, NatsServer};
+use farm_tests::{Access, Function, NatsOptions, NatsServer, eventually, free_port};
 use nkeys::KeyPair;
 use serde_json::json;
 use tempfile::TempDir;
@@ -167,6 +168,43 @@ async fn a_server_without_tls_gets_no_password_from_who_expects_tls() {
         .set("FARM_CONNECT_TIMEOUT", "1s")
         .set("FARM_SECRETS_DIR", secrets.path().display());
     assert_says(&complaint(&function).await, &["within 1s"]);
+}
+
+/// As an address does that a server tells of: the client takes it for one without TLS.
+#[tokio::test]
+async fn nor_where_only_another_address_asks_for_tls() {
+    let nats = guarded(Access::Token("right-token")).await;
+    let url = format!("tls://127.0.0.1:{},{}", free_port(), nats.url());
+    let function = Function::sleeper(&nats)
+        .set("FARM_CONNECT_TIMEOUT", "1s")
+        .set("FARM_NATS_URL", url);
+    assert_says(&complaint(&function).await, &["within 1s"]);
+}
+
+#[tokio::test]
+async fn a_folder_of_secrets_that_is_not_there_is_no_open_door() {
+    let nats = NatsServer::start().await;
+    let missing = nats.secrets_folder().join("misspelt");
+    let function = Function::sleeper(&nats).set("FARM_SECRETS_DIR", missing.display());
+    assert_says(
+        &complaint(&function).await,
+        &["FARM_SECRETS_DIR", "misspelt"],
+    );
+}
+
+#[tokio::test]
+async fn it_says_whether_requests_need_the_token() {
+    let nats = NatsServer::start().await;
+    let said = async |said: &str| {
+        let replica = Function::sleeper(&nats).start().await;
+        eventually(said, Duration::from_secs(60), async || {
+            replica.process.output().contains(said).then_some(())
+        })
+        .await;
+    };
+    said("token=false").await;
+    std::fs::write(nats.secrets_folder().join("farm-http-token"), "t0ken").unwrap();
+    said("token=true").await;
 }
 
 #[tokio::test]

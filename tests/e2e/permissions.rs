@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use async_nats::ConnectOptions;
 use async_nats::jetstream;
+use async_nats::{ConnectOptions, HeaderMap};
 use farm_core::http::{Purged, Replayed};
+use farm_core::permissions::AUTOSCALER_INBOX_PREFIX;
 use farm_tests::nats_access::{password, permissions, secrets_of};
 use farm_tests::{
     FarmOnNats, Function, NatsOptions, NatsServer, Receiver, Replica, eventually, within,
@@ -222,10 +223,14 @@ struct Thief {
 
 impl Thief {
     async fn of(nats: &NatsServer, farm: &str, role: &str) -> Self {
-        let (told, heard) = tokio::sync::mpsc::unbounded_channel();
         let user = format!("farm-{farm}-{role}");
-        let client = ConnectOptions::with_user_and_password(user.clone(), password(&user))
-            .custom_inbox_prefix(format!("_INBOX_farm.{farm}.{role}"))
+        Self::with(nats, &user, &format!("_INBOX_farm.{farm}.{role}")).await
+    }
+
+    async fn with(nats: &NatsServer, user: &str, inbox_prefix: &str) -> Self {
+        let (told, heard) = tokio::sync::mpsc::unbounded_channel();
+        let client = ConnectOptions::with_user_and_password(user.to_owned(), password(user))
+            .custom_inbox_prefix(inbox_prefix)
             .event_callback(move |event| {
                 let _ = told.send(event.to_string());
                 std::future::ready(())
@@ -338,6 +343,43 @@ async fn a_stolen_worker_reaches_no_other_farm_and_no_stream() {
         let client = nats.client().await;
         let stream = jetstream::new(client).get_stream(stream).await.unwrap();
         assert_eq!(stream.cached_info().state.messages, 0);
+    }
+}
+
+/// A message that asks to replace others replaces all of a bucket, whatever its subject.
+#[tokio::test]
+async fn whoever_may_write_a_key_cannot_erase_its_bucket() {
+    let nats = server(&["a"]).await;
+    set_up(&Function::sleeper(&nats), "a").await;
+    let all = jetstream::new(nats.client().await);
+    for (role, bucket, key) in [
+        ("worker", "farm-a-attempts", "j.0"),
+        ("emitter", "farm-a-jobs", "j.cancel"),
+        ("collector", "farm-a-jobs", "j.progress"),
+        ("collector", "farm-a-lease", "collector"),
+        ("autoscaler", "farm-autoscaler-lease", "ns/leader"),
+    ] {
+        let kept = all.get_key_value(bucket).await.unwrap();
+        kept.put("victim", "kept".into()).await.unwrap();
+        let thief = match role {
+            "autoscaler" => Thief::with(&nats, "farm-autoscaler", AUTOSCALER_INBOX_PREFIX).await,
+            role => Thief::of(&nats, "a", role).await,
+        };
+        let subject = format!("$KV.{bucket}.{key}");
+        for what in ["all", "sub"] {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Rollup", what);
+            let sent = thief
+                .jetstream
+                .publish_with_headers(subject.clone(), headers, "".into());
+            let refused = sent.await.unwrap().await.unwrap_err().to_string();
+            assert!(refused.contains("rollup"), "{role}: {refused}");
+        }
+        // What the role is there for.
+        let own = thief.jetstream.publish(subject, "".into()).await.unwrap();
+        own.await.unwrap();
+        let victim = kept.get("victim").await.unwrap();
+        assert_eq!(victim.as_deref(), Some(&b"kept"[..]), "{role}");
     }
 }
 

@@ -98,14 +98,24 @@ pub(super) async fn order(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let taken = match read(body).await {
-        Ok(body) => take_order(&face, &farm, &headers, &body),
-        Err(refusal) => Err(refusal),
+    let taken = async {
+        // Strangers first: their bodies are not even read.
+        check_login(&face, &headers)?;
+        let body = read(body).await?;
+        take_order(&face, &farm, &body)
     };
-    match taken {
-        Ok(response) => response,
-        Err(refusal) => refusal.into_response(),
+    taken.await.unwrap_or_else(IntoResponse::into_response)
+}
+
+fn check_login(face: &Face, headers: &HeaderMap) -> Result<(), Refusal> {
+    let login = headers.get(header::AUTHORIZATION);
+    if face.shared.gateway.accepts(login) {
+        return Ok(());
     }
+    Err(Refusal(
+        StatusCode::UNAUTHORIZED,
+        "orders need the gateway's user and password, by basic authentication".to_owned(),
+    ))
 }
 
 async fn read(body: Body) -> Result<Bytes, Refusal> {
@@ -122,22 +132,7 @@ async fn read(body: Body) -> Result<Bytes, Refusal> {
     }
 }
 
-fn take_order(
-    face: &Face,
-    farm: &str,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Response, Refusal> {
-    if !face
-        .shared
-        .gateway
-        .accepts(headers.get(header::AUTHORIZATION))
-    {
-        return Err(Refusal(
-            StatusCode::UNAUTHORIZED,
-            "orders need the gateway's user and password, by basic authentication".to_owned(),
-        ));
-    }
+fn take_order(face: &Face, farm: &str, body: &[u8]) -> Result<Response, Refusal> {
     let desk = desk(face, farm)?;
     if !desk.takes_orders() {
         let policy = desk.watch().borrow().policy.clone();

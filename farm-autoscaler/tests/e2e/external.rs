@@ -111,12 +111,10 @@ async fn orders_that_cannot_be_carried_out_are_refused() {
     let bare = scaler.client.request(Method::POST, "/farms/f/order");
     let wrong = (scaler.client.request(Method::POST, "/farms/f/order"))
         .basic_auth("admin", Some("guessed"));
+    // Larger than any order: of a stranger it is not even read.
+    let large = json!({"parallelism": 2, "filler": "x".repeat(8 << 10)});
     for request in [bare, wrong] {
-        let answer = request
-            .json(&json!({"parallelism": 2}))
-            .send()
-            .await
-            .unwrap();
+        let answer = request.json(&large).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
         assert!(answer.headers().contains_key("www-authenticate"));
         let answer: Value = answer.json().await.unwrap();

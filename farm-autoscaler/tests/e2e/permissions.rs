@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::kv;
 use farm_core::topology::Topology;
 use farm_tests::nats_access::{permissions, secrets_of};
 use farm_tests::{NatsOptions, eventually};
@@ -11,31 +10,53 @@ use crate::scene::{SOON, Scene};
 
 const DENIED: &str = "does not let these credentials";
 
-/// A server whose autoscaler user may scale `farms`.
+/// A server whose autoscaler user may scale `farms`, without the bucket of its lease.
 async fn scene(farms: &[&str]) -> Scene {
     let arguments: Vec<&str> = farms.iter().flat_map(|farm| ["--farm", farm]).collect();
     let options = NatsOptions {
         access: permissions(&arguments),
         ..NatsOptions::default()
     };
-    let scene = Scene::open_with(options).await;
-    // As FARM_ROLE=setup makes it.
+    Scene::open_with(options).await
+}
+
+/// As FARM_ROLE=setup makes it.
+async fn make_lease(scene: &Scene) {
     let client = scene.nats.client().await;
-    let lease = kv::Config {
-        bucket: Topology::AUTOSCALER_LEASE_BUCKET.to_owned(),
-        max_age: Topology::AUTOSCALER_LEASE,
-        ..Default::default()
-    };
-    let made = async_nats::jetstream::new(client)
-        .create_key_value(lease)
-        .await;
-    made.expect("a bucket");
-    scene
+    let lease = farm_nats::bucket(
+        Topology::AUTOSCALER_LEASE_BUCKET,
+        Topology::AUTOSCALER_LEASE,
+    );
+    let jetstream = async_nats::jetstream::new(client);
+    jetstream.create_stream(lease).await.expect("a bucket");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_says_once_that_its_lease_was_not_set_up_and_leads_when_it_is() {
+    let scene = scene(&["a"]).await;
+    let secrets = secrets_of("farm-autoscaler");
+    let folder = secrets.path().to_str().unwrap();
+    let scaler = scene.autoscaler_with("only", &[("FARM_SECRETS_DIR", folder)]);
+    const CANNOT: &str = "this replica cannot try to lead";
+    let log = eventually("it says that it cannot lead", SOON, async || {
+        let log = scaler.process.output();
+        log.contains(CANNOT).then_some(log)
+    })
+    .await;
+    let line = log.lines().find(|line| line.contains(CANNOT)).unwrap();
+    for word in ["does not exist", DENIED, "STREAM.CREATE", "FARM_ROLE=setup"] {
+        assert!(line.contains(word), "no {word}: {line}");
+    }
+    make_lease(&scene).await;
+    scaler.leads().await;
+    let log = scaler.process.output();
+    assert_eq!(log.matches(CANNOT).count(), 1, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_scales_the_farms_it_was_given_and_says_what_it_lacks_for_others() {
     let scene = scene(&["a", "a-b"]).await;
+    make_lease(&scene).await;
     let two = [
         ("farm.policy", "static"),
         ("farm.policy.parallelism", "6"),

@@ -23,12 +23,10 @@ pub(crate) fn read_token(config: &Config) -> Result<Option<BearerToken>, Error> 
 
 fn token_at(file: &Path) -> Result<Option<BearerToken>, String> {
     let unusable = |why: &str| format!("{}: {why}", file.display());
-    match std::fs::read_to_string(file) {
-        // An empty secret is a mistake, and must not open the door.
-        Ok(text) => BearerToken::new(&text).map(Some).map_err(unusable),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unusable(&error.to_string())),
-    }
+    let text = farm_nats::read_secret(file).map_err(|error| error.to_string())?;
+    // An empty secret is a mistake, and must not open the door.
+    text.map(|text| BearerToken::new(&text).map_err(unusable))
+        .transpose()
 }
 
 /// Refuses what must not, or cannot now, be worked on. The handler finds its [`Turn`] among the
@@ -109,6 +107,9 @@ mod tests {
             let why = token_at(&file).unwrap_err();
             assert!(why.contains(SECRET), "{why}");
         }
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("/no/such/file", &file).unwrap();
+        assert!(token_at(&file).is_err());
         std::fs::remove_file(&file).unwrap();
         std::fs::create_dir(&file).unwrap();
         assert!(token_at(&file).is_err());

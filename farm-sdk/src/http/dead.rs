@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::DirectGetErrorKind;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -24,13 +23,15 @@ use super::{Face, Refusal, admit};
 use crate::runtime::broker::{self, Broker};
 use crate::runtime::dead_letter;
 use crate::runtime::jobs::Jobs;
+use crate::runtime::outcomes;
 use crate::runtime::reading::{self, Reading};
 use crate::task_error::chain;
 
 /// Dead letters listed unless the request says otherwise.
 const LISTED: usize = 100;
-/// How long the next dead letter may take to arrive.
-const STALLED: Duration = Duration::from_secs(2);
+/// How long the next dead letter may take to arrive: longer than a reading takes to notice that its
+/// server is gone.
+const STALLED: Duration = Duration::from_secs(6);
 /// How long a replay waits for the failure to be counted.
 const COUNTED_WITHIN: Duration = Duration::from_secs(3);
 const COUNTED_POLL: Duration = Duration::from_millis(50);
@@ -111,16 +112,16 @@ struct Kept {
 
 async fn find(broker: &Broker, task: &TaskId) -> Result<Kept, Refusal> {
     let subject = broker.topology.dead_subject(task);
-    match broker.dead.direct_get_last_for_subject(subject).await {
-        Ok(message) => Ok(Kept {
+    let kept = outcomes::latest(&broker.dead, &subject).await;
+    match kept.map_err(Refusal::unavailable)? {
+        Some(message) => Ok(Kept {
             letter: dead_letter::read(task.clone(), &message.headers, &message.payload),
             sequence: message.sequence,
             body: message.payload,
         }),
-        Err(error) if error.kind() == DirectGetErrorKind::NotFound => Err(Refusal::not_found(
-            format!("no dead letter {task}; GET /dead lists them"),
-        )),
-        Err(error) => Err(unavailable(&error)),
+        None => Err(Refusal::not_found(format!(
+            "no dead letter {task}; GET /dead lists them"
+        ))),
     }
 }
 
@@ -245,9 +246,11 @@ async fn requeue(broker: &Broker, task: &TaskId) -> Result<bool, Refusal> {
         body,
         sequence,
     } = find(broker, task).await?;
-    let queue_again = match stored_outcome(broker, task).await? {
+    let subject = broker.topology.result_subject(task);
+    let stored = outcomes::latest(&broker.results, &subject).await;
+    let queue_again = match stored.map_err(Refusal::unavailable)? {
         None => true,
-        Some(stored) if stored.is_failure_of(&letter) => {
+        Some(stored) if is_failure_of(&stored, &letter) => {
             counted(broker, task, stored.sequence).await?;
             let deleted = broker.results.delete_message(stored.sequence).await;
             deleted.map_err(|e| unavailable(&e))?;
@@ -265,39 +268,12 @@ async fn requeue(broker: &Broker, task: &TaskId) -> Result<bool, Refusal> {
     }
 }
 
-/// What is stored of a task, as far as a replay must know.
-struct StoredFailure {
-    sequence: u64,
-    failed: bool,
-    replay: u64,
-}
-
-impl StoredFailure {
-    fn is_failure_of(&self, letter: &DeadLetter) -> bool {
-        self.failed && self.replay == letter.replays
-    }
-}
-
-async fn stored_outcome(broker: &Broker, task: &TaskId) -> Result<Option<StoredFailure>, Refusal> {
-    let subject = broker.topology.result_subject(task);
-    let message = match broker.results.direct_get_last_for_subject(subject).await {
-        Ok(message) => message,
-        Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unavailable(&error)),
-    };
-    let text = |name| {
-        message
-            .headers
-            .get(name)
-            .map(async_nats::HeaderValue::as_str)
-    };
-    Ok(Some(StoredFailure {
-        sequence: message.sequence,
-        failed: text(envelope::OUTCOME) == Some(Outcome::Failed.as_str()),
-        replay: text(envelope::REPLAY)
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(0),
-    }))
+/// Whether an outcome is the failure that a letter tells of, or one of before: anything newer means
+/// that the task was queued again already.
+fn is_failure_of(stored: &StreamMessage, letter: &DeadLetter) -> bool {
+    let outcome = stored.headers.get(envelope::OUTCOME);
+    let failed = outcome.is_some_and(|outcome| outcome.as_str() == Outcome::Failed.as_str());
+    failed && outcomes::replay_of(stored) <= letter.replays
 }
 
 /// Waits until the collector has counted the failure: taken away before, it would be missing from

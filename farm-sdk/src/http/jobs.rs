@@ -209,11 +209,11 @@ impl Results {
         let Ok(record) = jobs.record(&self.job).await else {
             return;
         };
-        let now = crate::clock::now_seconds();
-        let ended = crate::runtime::jobs::account(&self.job, &record, now)
-            .is_some_and(|status| has_ended(&status));
-        if ended {
-            let progress = record.progress.unwrap_or_default();
+        // Not by the mark of a cancellation alone: there may be results that are not counted yet.
+        let ended = record
+            .progress
+            .filter(|progress| progress.ended_seconds.is_some());
+        if let Some(progress) = ended {
             self.last = Some(progress.applied_sequence);
             self.came = Instant::now();
         }

@@ -93,6 +93,11 @@ impl Face {
             .ok_or_else(|| Refusal::unavailable("not connected to NATS yet"))
     }
 
+    /// Whether requests need the token.
+    pub fn wants_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Whether the farm folds results into a summary.
     fn folds(&self) -> bool {
         self.collector.folds()

@@ -23,6 +23,7 @@ use farm_core::http::{
 use farm_core::job::JobSpec;
 use farm_core::quantity::parse_duration;
 use farm_http::Turn;
+use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -45,6 +46,8 @@ const HELD_TASKS: usize = 1000;
 const HELD_BYTES: usize = 256 << 10;
 /// How long the first of them is kept from the workers, for clients that are slow to send.
 const HELD_TIME: Duration = Duration::from_secs(1);
+/// How long a client that is answered already may go on sending.
+const LINGER: Duration = Duration::from_secs(5);
 /// How often, and how far apart, a refused job is tried to be cancelled.
 const CANCEL_ATTEMPTS: usize = 60;
 const CANCEL_PAUSE: Duration = Duration::from_secs(5);
@@ -194,7 +197,7 @@ async fn admit(broker: &Broker, request: &Request) -> Result<Admission, Refusal>
 
 /// What the submit of `job` was answered, if all its tasks are stored.
 async fn repeated(store: &Jobs<'_>, job: &JobId) -> Result<Option<Accepted>, Refusal> {
-    let accepted = store.spec(job).await?.and_then(|spec| spec.accepted);
+    let accepted = store.latest_spec(job).await?.and_then(|spec| spec.accepted);
     Ok(accepted.map(|accepted| Accepted {
         job: job.clone(),
         accepted,
@@ -228,6 +231,7 @@ async fn take_in(
         return Err(full(face, "a moment ago"));
     }
     if let Some(accepted) = answered_before(broker, &request).await? {
+        tokio::spawn(tokio::time::timeout(LINGER, let_pass(body)));
         return Ok(accepted);
     }
     let (mut tasks, reading) = read::start(face, request.framing, body, turn);
@@ -247,24 +251,15 @@ async fn take_in(
         callback_url: request.callback_url.clone(),
     };
     let store = Jobs::new(broker);
-    store.put_spec(&job, &spec).await?;
+    store.create_spec(&job, &spec).await?;
     let mut publisher = Publisher::new(face, broker, &job, &request);
     let stored = async {
         publisher.publish_all(held, &mut tasks).await?;
         spec.accepted = Some(publisher.accepted());
         seal(broker, &job, &spec).await
     };
-    if let Err(mut refusal) = stored.await {
-        let full = refusal.status == StatusCode::TOO_MANY_REQUESTS;
-        let key = request.idempotency_key.as_deref();
-        if full && publisher.has_stored_nothing().await && forget(broker, &job, key).await.is_ok() {
-            face.metrics.job("refused");
-            return Err(refusal);
-        }
-        refusal.problem.job = Some(job.clone());
-        refusal.problem.accepted = Some(publisher.accepted());
-        give_up(face, broker, &job, &request, &refusal).await;
-        return Err(refusal);
+    if let Err(refusal) = stored.await {
+        return refused(face, broker, &job, &request, publisher, refusal).await;
     }
     let accepted = publisher.accepted();
     face.metrics.job("accepted");
@@ -286,15 +281,32 @@ fn full(face: &Face, cause: &str) -> Refusal {
     )
 }
 
-/// Takes every trace of a job away of which nothing was stored: under lasting overload the refused
-/// jobs would be many more than the others.
-async fn forget(broker: &Broker, job: &JobId, key: Option<&str>) -> Result<(), Refusal> {
-    let store = Jobs::new(broker);
-    store.forget(job).await?;
-    match key {
-        Some(key) => Ok(store.release(key).await?),
-        None => Ok(()),
+/// What a submit that failed is answered, and what becomes of what it had stored.
+async fn refused(
+    face: &Face,
+    broker: &Arc<Broker>,
+    job: &JobId,
+    request: &Request,
+    mut publisher: Publisher<'_>,
+    mut refusal: Refusal,
+) -> Result<Accepted, Refusal> {
+    face.metrics.job("refused");
+    if request.idempotency_key.is_some() {
+        // The same job may have come by another connection meanwhile.
+        if let Some(accepted) = repeated(&Jobs::new(broker), job).await? {
+            return Ok(accepted);
+        }
+    } else if refusal.status == StatusCode::TOO_MANY_REQUESTS
+        && publisher.has_stored_nothing().await
+        && Jobs::new(broker).forget(job).await.is_ok()
+    {
+        // Under lasting overload the refused jobs would be many more than the others.
+        return Err(refusal);
     }
+    refusal.problem.job = Some(job.clone());
+    refusal.problem.accepted = Some(publisher.accepted());
+    give_up(broker, job, request, &refusal).await;
+    Err(refusal)
 }
 
 /// Writes that all tasks of `job` are stored.
@@ -302,29 +314,28 @@ async fn seal(broker: &Broker, job: &JobId, spec: &JobSpec) -> Result<(), Refusa
     let store = Jobs::new(broker);
     store.put_spec(job, spec).await?;
     if store.is_cancelled(job).await? {
-        // Cancelled while its tasks came in: those that came after that are queued still.
+        // Those of its tasks that came after that are queued still.
         jobs::cancel_job(broker, job, "cancelled on request").await?;
+        return Err(Refusal::new(
+            StatusCode::CONFLICT,
+            "the job was cancelled while its tasks came in",
+        ));
     }
     Ok(())
 }
 
 /// Cancels a job whose submit failed, so that half of it is not taken for all of it.
-async fn give_up(
-    face: &Face,
-    broker: &Arc<Broker>,
-    job: &JobId,
-    request: &Request,
-    refusal: &Refusal,
-) {
-    let cut_off = matches!(
+async fn give_up(broker: &Arc<Broker>, job: &JobId, request: &Request, refusal: &Refusal) {
+    let to_be_repeated = matches!(
         refusal.status,
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT
+        StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
     );
-    if cut_off && request.idempotency_key.is_some() {
-        // The client will send it again and find its tasks.
+    if to_be_repeated && request.idempotency_key.is_some() {
+        // The client will send it again and find its tasks, or is doing so already.
         return;
     }
-    face.metrics.job("refused");
     let reason = format!("its submit failed: {}", refusal.problem.error);
     let key = request.idempotency_key.clone();
     let (broker, job) = (Arc::clone(broker), job.clone());
@@ -349,9 +360,16 @@ async fn undo(
 ) -> Result<(), Refusal> {
     jobs::cancel_job(broker, job, reason).await?;
     if let Some(key) = key {
-        Jobs::new(broker).release(key).await?;
+        Jobs::new(broker).release(key, job).await?;
     }
     Ok(())
+}
+
+/// Throws a body away: if its connection is closed while the client still sends, the answer may be
+/// lost to it.
+async fn let_pass(body: Body) {
+    let mut pieces = body.into_data_stream();
+    while let Some(Ok(_)) = pieces.next().await {}
 }
 
 /// Takes the first tasks without publishing them.

@@ -11,7 +11,7 @@ use async_nats::{Client, ConnectOptions};
 use farm_core::permissions::inbox_prefix;
 use farm_core::quantity::format_duration;
 use farm_core::topology::Topology;
-use farm_nats::{Access, AccessError, Failure, Link, printable};
+use farm_nats::{AccessError, Failure, Link};
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -112,7 +112,7 @@ impl Connected {
             .await
             .map_err(|error| Error::NoJetStream {
                 farm: config.farm.to_string(),
-                url: printable(&config.nats_url),
+                url: config.nats.url().to_owned(),
                 cause: chain(&error),
             })?;
         let (topology, jetstream) = (&self.topology, &self.jetstream);
@@ -124,12 +124,8 @@ async fn connect(config: &Config) -> Result<Connected, Error> {
     // The connection speaks TLS if the server asks for it; one provider for the whole process.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let unusable = |error: AccessError| Error::Configuration(vec![error.to_string()]);
-    let access = Access::read(&config.nats_url, &config.secrets_dir).map_err(unusable)?;
-    if access.is_in_url() {
-        tracing::warn!(
-            "whoever sees the environment sees the credentials in FARM_NATS_URL: put them into secrets"
-        );
-    }
+    let access = &config.nats;
+    access.warn();
     let (topology, link) = (Topology::new(config.farm.clone()), Link::new());
     let give_up = Instant::now() + config.connect_timeout;
     let mut pause = Duration::from_millis(50);
@@ -192,7 +188,7 @@ fn with_manners(
 
 fn not_connected(config: &Config, failure: Failure) -> Error {
     let farm = config.farm.to_string();
-    let url = printable(&config.nats_url);
+    let url = config.nats.url().to_owned();
     let secret = |name: &str| config.secrets_dir.join(name).display().to_string();
     match failure {
         Failure::Refused(cause) => Error::Unauthorised {
@@ -219,7 +215,7 @@ fn not_connected(config: &Config, failure: Failure) -> Error {
 fn check_server(config: &Config, client: &Client) -> Result<(), Error> {
     let too_old = |needs: &'static str, why: &'static str| Error::TooOld {
         farm: config.farm.to_string(),
-        url: printable(&config.nats_url),
+        url: config.nats.url().to_owned(),
         found: client.server_info().version,
         needs,
         why,

@@ -101,8 +101,18 @@ impl<'a> Jobs<'a> {
         self.put(key::spec(job), spec).await
     }
 
-    pub async fn spec(&self, job: &JobId) -> Result<Option<JobSpec>, Unavailable> {
-        self.get(key::spec(job)).await
+    /// Announces `job`, unless it was before: a repeat must not undo what the first has sealed.
+    pub async fn create_spec(&self, job: &JobId, spec: &JobSpec) -> Result<(), Unavailable> {
+        let json = serde_json::to_vec(spec).map_err(|e| Unavailable::new(&e))?;
+        match self.store.create(key::spec(job), json.into()).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(Unavailable::new(&error)),
+        }
+    }
+
+    pub async fn latest_spec(&self, job: &JobId) -> Result<Option<JobSpec>, Unavailable> {
+        self.latest(key::spec(job)).await
     }
 
     /// Stores `progress` over `revision`, and gives back the new revision.
@@ -233,10 +243,18 @@ impl<'a> Jobs<'a> {
             .and_then(|owner| JobId::new(owner).ok()))
     }
 
-    /// Frees an idempotency key whose job was refused.
-    pub async fn release(&self, idempotency_key: &str) -> Result<(), Unavailable> {
-        let deleted = self.store.delete(claim_key(idempotency_key)).await;
-        deleted.map_err(|e| Unavailable::new(&e))
+    /// Frees an idempotency key whose `job` was refused, if it is still of that job.
+    pub async fn release(&self, idempotency_key: &str, job: &JobId) -> Result<(), Unavailable> {
+        let key = claim_key(idempotency_key);
+        let entry = self.store.entry(&key).await;
+        let entry = entry.map_err(|e| Unavailable::new(&e))?;
+        let Some(entry) = entry.filter(|entry| entry.value == job.as_str()) else {
+            return Ok(());
+        };
+        let deleted = self
+            .store
+            .delete_expect_revision(&key, Some(entry.revision));
+        deleted.await.map_err(|e| Unavailable::new(&e))
     }
 }
 

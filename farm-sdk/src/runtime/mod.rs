@@ -18,7 +18,7 @@ use farm_core::Role;
 use farm_core::control::MAX_SLOTS;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -131,7 +131,7 @@ async fn serve(
     replica.metrics.cold_start(cold_start);
     tracing::info!(
         farm = %config.farm, roles = %config.roles, replica = config.replica,
-        version = env!("CARGO_PKG_VERSION"),
+        version = env!("CARGO_PKG_VERSION"), token = face.wants_token(),
         cold_start_seconds = cold_start.as_secs_f64(), "ready"
     );
     on(io, replica.play(broker, worker, servers, stop)).await?
@@ -248,6 +248,8 @@ impl Replica {
             tracer: self.tracer.clone(),
             draining: self.draining.clone(),
             http,
+            folds: Semaphore::new(collector::FOLDS),
+            callbacks: Semaphore::new(collector::CALLBACKS),
         });
         roles.spawn(collector::run(role));
         Ok(())

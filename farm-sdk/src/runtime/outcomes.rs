@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::DirectGetErrorKind;
+use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream};
 use farm_core::envelope::{self, Outcome};
 use farm_core::http::{Ended, JobStatus, TaskOutcome};
 use farm_core::topology::Topology;
@@ -117,12 +117,32 @@ pub(crate) async fn stored(
     }
 }
 
+/// How often the task of a stored outcome had come back from the dead letters.
+pub(crate) fn replay_of(stored: &StreamMessage) -> u64 {
+    let replay = stored.headers.get(envelope::REPLAY);
+    replay
+        .and_then(|replay| replay.as_str().parse().ok())
+        .unwrap_or(0)
+}
+
+/// The last message of `stream` on `subject`, by its leader: another server may lag behind.
+pub(crate) async fn latest(
+    stream: &Stream,
+    subject: &str,
+) -> Result<Option<StreamMessage>, String> {
+    match stream.get_last_raw_message_by_subject(subject).await {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
 /// Whether no outcome of `job` is stored after `cursor`; false if that cannot be told.
 pub(crate) async fn is_last(broker: &Broker, job: &JobId, cursor: u64) -> bool {
     let subjects = broker.topology.job_results_wildcard(job);
-    match broker.results.direct_get_last_for_subject(subjects).await {
-        Ok(message) => message.sequence <= cursor,
-        Err(error) => error.kind() == DirectGetErrorKind::NotFound,
+    match latest(&broker.results, &subjects).await {
+        Ok(message) => message.is_none_or(|message| message.sequence <= cursor),
+        Err(_) => false,
     }
 }
 

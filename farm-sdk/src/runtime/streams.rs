@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
-use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::context::CreateStreamErrorKind;
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{Context, ErrorCode, kv};
 use farm_core::FarmName;
 use farm_core::topology::Topology;
-use farm_nats::{Denial, Link};
+use farm_nats::{Denial, Link, is_absent};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -426,14 +426,12 @@ impl<'a> Setup<'a> {
     }
 
     async fn bucket(&self, name: String, max_age: Setting<Duration>) -> Result<kv::Store, Error> {
-        let config = kv::Config {
-            bucket: name.clone(),
-            max_age: max_age.value,
+        let config = stream::Config {
             storage: storage(self.config),
             num_replicas: self.config.replicas.value,
-            ..Default::default()
+            ..farm_nats::bucket(&name, max_age.value)
         };
-        let create = || self.jetstream.create_key_value(config.clone()).boxed();
+        let create = || self.jetstream.create_stream(config.clone()).boxed();
         self.under(format!("KV_{name}"), max_age, create).await?;
         let opened = self.jetstream.get_key_value(&name).await;
         opened.map_err(|error| self.broker_error(format!("open bucket {name}"), &error))
@@ -453,11 +451,6 @@ impl<'a> Setup<'a> {
         let opened = self.jetstream.get_object_store(&name).await;
         opened.map_err(|error| self.broker_error(format!("open object store {name}"), &error))
     }
-}
-
-fn is_absent(error: &async_nats::jetstream::context::GetStreamError) -> bool {
-    matches!(error.kind(), GetStreamErrorKind::JetStream(error)
-        if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 fn is_taken(error: &async_nats::jetstream::context::CreateStreamError) -> bool {

@@ -22,6 +22,8 @@ use crate::task_error::chain;
 /// How long the next stored result may take to arrive.
 const STALLED: Duration = Duration::from_secs(30);
 
+/// Results read ahead of the fold: each may be as large as NATS takes.
+const AHEAD: usize = 16;
 /// How often a job is folded whose results NATS did not give or whose summary it did not take.
 const ATTEMPTS: u32 = 6;
 /// Pause before the second time; doubles.
@@ -66,7 +68,7 @@ async fn fold_once(
     job: &JobId,
     outcomes: u64,
 ) -> Result<(), Failure> {
-    let (results, feed) = mpsc::channel(256);
+    let (results, feed) = mpsc::channel(AHEAD);
     // The user's code computes, so it gets a thread of its own.
     let computing = user.spawn_blocking(move || run(collector.as_ref(), feed));
     let read = feed_results(broker, job, outcomes, &results).await;

@@ -37,6 +37,9 @@ pub(crate) struct Account {
     pub calling_back: bool,
     /// Whether a replayed task changed the results of a job that had ended.
     pub refold: bool,
+    /// Up to where a stream that lost outcomes is counted again: failures that were taken back for a
+    /// replay are not in it any more.
+    pub recount_until: u64,
     /// When it last changed, in seconds since the Unix epoch.
     pub touched_seconds: f64,
 }
@@ -52,7 +55,7 @@ impl Account {
         if progress.first_sequence == 0 {
             progress.first_sequence = counted.sequence;
         }
-        if counted.replay > 0 {
+        if counted.replay > 0 && counted.sequence > self.recount_until {
             // Its earlier outcome, a failure, was taken away when it was replayed.
             progress.failed = progress.failed.saturating_sub(1);
         }
@@ -136,14 +139,14 @@ impl Ledger {
         lone.map(|(job, _)| job.clone()).collect()
     }
 
-    /// Forgets all counts, for the whole stream to be counted again.
-    pub fn count_anew(&mut self) {
-        for account in self.accounts.values_mut() {
-            account.progress = JobProgress {
-                ended_seconds: account.progress.ended_seconds,
-                callback: account.progress.callback,
-                ..JobProgress::default()
-            };
+    /// Forgets the counts of jobs that have not ended, for the stream to be counted again up to
+    /// `last_sequence`.
+    pub fn count_anew(&mut self, last_sequence: u64) {
+        let open = self.accounts.values_mut();
+        for account in open.filter(|account| account.progress.ended_seconds.is_none()) {
+            account.progress = JobProgress::default();
+            account.recount_until = last_sequence;
+            account.dirty = true;
         }
     }
 
@@ -213,6 +216,23 @@ mod tests {
         let owing = ended("b", Some("http://there"));
         assert_eq!(owing.accounts.len(), 1);
         assert!(owing.only_cancelled().is_empty());
+    }
+
+    #[test]
+    fn a_stream_that_lost_outcomes_is_counted_again() {
+        let mut ledger = Ledger::default();
+        let account = ledger.accounts.entry("j".parse().unwrap()).or_default();
+        account.count(&outcome(40, Outcome::Done, 0));
+        ledger.count_anew(9);
+        let account = ledger.accounts.values_mut().next().unwrap();
+        assert!(account.dirty);
+        account.count(&outcome(5, Outcome::Failed, 0));
+        account.count(&outcome(9, Outcome::Done, 1));
+        let progress = &account.progress;
+        assert_eq!((progress.done, progress.failed), (1, 1));
+        account.count(&outcome(10, Outcome::Done, 1));
+        let progress = &account.progress;
+        assert_eq!((progress.done, progress.failed), (2, 0));
     }
 
     #[test]

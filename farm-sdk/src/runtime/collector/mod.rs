@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock;
 use crate::collector::ErasedCollector;
@@ -38,10 +38,12 @@ use ledger::{Account, Counted, Ledger};
 const FLUSH: Duration = Duration::from_millis(200);
 /// How long a collector that stops tries to store its progress.
 const LAST_FLUSH: Duration = Duration::from_secs(2);
+/// How long the next record of a job may take to arrive.
+const STALLED: Duration = Duration::from_secs(10);
 /// Jobs folded at once.
-const FOLDS: usize = 2;
+pub(crate) const FOLDS: usize = 2;
 /// Callbacks under way at once.
-const CALLBACKS: usize = 32;
+pub(crate) const CALLBACKS: usize = 32;
 /// How long an ended or silent job stays in memory.
 const IDLE_SECONDS: f64 = 60.0;
 /// Key under which the position in the results stream is kept.
@@ -56,6 +58,10 @@ pub(crate) struct CollectorRole {
     pub tracer: Tracer,
     pub draining: CancellationToken,
     pub http: reqwest::Client,
+    /// Jobs folded at once.
+    pub folds: Semaphore,
+    /// Callbacks under way at once.
+    pub callbacks: Semaphore,
 }
 
 /// What became of a job's end.
@@ -90,17 +96,22 @@ async fn lead(role: &Arc<CollectorRole>, stop: &CancellationToken) -> Result<(),
     let mut connections = role.broker.link.connections();
     connections.mark_unchanged();
     let (events, mut ended) = mpsc::unbounded_channel();
+    let over = CancellationToken::new();
     let mut leader = Leader {
         role: Arc::clone(role),
         ledger: Ledger::default(),
         applied: Position::default(),
         stored: Position::default(),
         events,
-        folds: Arc::new(Semaphore::new(FOLDS)),
-        callbacks: Arc::new(Semaphore::new(CALLBACKS)),
+        _over: over.clone().drop_guard(),
+        over,
     };
     let mut changes = leader.read_changes().await?;
-    leader.take_over(&mut changes).await?;
+    tokio::select! {
+        taken_over = leader.take_over(&mut changes) => taken_over?,
+        () = stop.cancelled() => return Ok(()),
+        () = role.draining.cancelled() => return Ok(()),
+    }
     let mut outcomes = leader.read_outcomes().await?;
     leader.catch_up().await?;
     let mut tick = tokio::time::interval(FLUSH);
@@ -140,11 +151,20 @@ struct Leader {
     /// Up to where the next leader will believe it is.
     stored: Position,
     events: mpsc::UnboundedSender<Event>,
-    folds: Arc<Semaphore>,
-    callbacks: Arc<Semaphore>,
+    /// Cancelled when this collector no longer leads: the next one folds and calls back.
+    over: CancellationToken,
+    _over: DropGuard,
 }
 
 impl Leader {
+    /// Lets something go on beside the counting, for as long as this collector leads.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let over = self.over.clone();
+        tokio::spawn(async move {
+            over.run_until_cancelled(work).await;
+        });
+    }
+
     fn jobs(&self) -> Jobs<'_> {
         Jobs::new(&self.role.broker)
     }
@@ -181,7 +201,9 @@ impl Leader {
         self.applied = self.stored;
         let mut more = changes.waiting() > 0;
         while more {
-            let message = changes.next().await?;
+            // What was to come may have been taken away meanwhile.
+            let next = tokio::time::timeout(STALLED, changes.next()).await;
+            let message = next.map_err(|_| "the jobs bucket could not be read to its end")??;
             more = message.info().map_err(|error| error.to_string())?.pending > 0;
             if let Some(change) = Change::read(&message, &store.prefix) {
                 self.ledger.read(change);
@@ -193,8 +215,10 @@ impl Leader {
                 counted = self.applied.sequence,
                 "the results stream has lost outcomes that were counted: did a server lose its disk or its power? Counting anew"
             );
+            let info = self.role.broker.results.get_info().await;
+            let last = info.map_err(|error| chain(&error))?.state.last_sequence;
             self.applied = Position::default();
-            self.ledger.count_anew();
+            self.ledger.count_anew(last);
         }
         let now = clock::now_seconds();
         for account in self.ledger.accounts.values_mut() {
@@ -283,7 +307,8 @@ impl Leader {
             in_deadline: stored.in_deadline,
             stored_seconds: stored.stored_seconds,
         });
-        account.refold |= new && stored.replay > 0 && account.progress.ended_seconds.is_some();
+        let folds_now = account.concluding || account.progress.ended_seconds.is_some();
+        account.refold |= new && stored.replay > 0 && folds_now;
         self.applied = position;
         if !new {
             return Ok(());
@@ -311,14 +336,10 @@ impl Leader {
         }
         account.concluding = true;
         let outcomes = account.progress.done + account.progress.failed;
-        let (role, events, folds) = (
-            Arc::clone(&self.role),
-            self.events.clone(),
-            Arc::clone(&self.folds),
-        );
+        let (role, events) = (Arc::clone(&self.role), self.events.clone());
         let job = job.clone();
-        tokio::spawn(async move {
-            let _turn = folds.acquire_owned().await;
+        self.spawn(async move {
+            let _turn = role.folds.acquire().await;
             let collector = &role.collector;
             let folded = fold::fold(&role.broker, &role.user, collector, &job, outcomes).await;
             // Nobody listens once another collector leads; that one folds again.
@@ -402,14 +423,10 @@ impl Leader {
         let Some(status) = jobs::account(job, &record, clock::now_seconds()) else {
             return;
         };
-        let (role, events, turns) = (
-            Arc::clone(&self.role),
-            self.events.clone(),
-            Arc::clone(&self.callbacks),
-        );
+        let (role, events) = (Arc::clone(&self.role), self.events.clone());
         let job = job.clone();
-        tokio::spawn(async move {
-            let _turn = turns.acquire_owned().await;
+        self.spawn(async move {
+            let _turn = role.callbacks.acquire().await;
             let folds = role.collector.folds();
             let ended = outcomes::ended(&role.broker, status, folds).await;
             let callback = callback::call(&role.http, &role.config, &url, &ended).await;

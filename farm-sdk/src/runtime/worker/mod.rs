@@ -45,6 +45,10 @@ use settle::{Settled, Settling};
 
 /// Outcomes that may be on their way to the server before the next task starts.
 const MAX_SETTLING: usize = 1024;
+/// How long a suspect waits for the tasks beside it before another replica may have it.
+const SUSPECT_WAITS: Duration = Duration::from_secs(30);
+/// How long not to ask for the past of tasks after it could not be read.
+const PAST_REST: Duration = Duration::from_secs(5);
 /// How often the loop looks at what does not announce itself.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -84,27 +88,31 @@ impl Drop for Slot {
 
 struct Ready {
     delivery: Delivery,
-    past: Past,
+    /// `None` if it was not read, or could not be.
+    past: Option<Past>,
     hold: Hold,
 }
 
 impl Ready {
     fn is_suspect(&self) -> bool {
-        self.past.is_suspect(self.delivery.delivered)
+        let delivered = self.delivery.delivered;
+        self.past.is_some_and(|past| past.is_suspect(delivered))
     }
 
     /// Lets another replica have the task, and does not count that against it.
-    async fn give_back(self, broker: &Broker) {
-        self.past.note_returned(broker, &self.delivery).await;
-        self.delivery.hand_back(None).await;
+    async fn give_back(self, broker: &Broker, delay: Option<Duration>) {
+        if let Some(past) = known(broker, &self.delivery, self.past).await {
+            past.note_returned(broker, &self.delivery).await;
+        }
+        self.delivery.hand_back(delay).await;
     }
 }
 
 /// Keeps a task that may kill its replica from taking others with it: it runs alone.
 #[derive(Default)]
 struct Quarantine {
-    /// Waits until the replica is empty.
-    waiting: Option<Ready>,
+    /// Waits until the replica is empty, since when.
+    waiting: Option<(Ready, Instant)>,
     /// Whether the running task is a suspect.
     running: bool,
     /// Whether the next task may be a suspect, too: then one is asked for at a time.
@@ -124,6 +132,8 @@ struct Loop {
     pace: Pace,
     ready: VecDeque<Ready>,
     quarantine: Quarantine,
+    /// When to ask for the past of tasks again, if it could not be read.
+    past_after: Instant,
     busy: usize,
     last_start: Instant,
     pending: u64,
@@ -155,6 +165,7 @@ pub(crate) async fn run(role: Arc<WorkerRole>) -> Result<(), async_nats::Subscri
         pace: Pace::default(),
         ready: VecDeque::new(),
         quarantine: Quarantine::default(),
+        past_after: Instant::now(),
         busy: 0,
         last_start: Instant::now(),
         pending: 0,
@@ -267,7 +278,7 @@ impl Loop {
         };
         self.pending = ready.delivery.pending;
         if self.quarantine.is_occupied() {
-            return ready.give_back(&self.role.broker).await;
+            return self.give_back(ready, None);
         }
         if ready.is_suspect() {
             return self.isolate(ready).await;
@@ -281,18 +292,34 @@ impl Loop {
     async fn isolate(&mut self, suspect: Ready) {
         tracing::warn!(
             task = %suspect.delivery.task,
-            lost = suspect.past.lost(suspect.delivery.delivered),
+            delivered = suspect.delivery.delivered,
             "replicas were lost with this task: it runs alone"
         );
-        self.quarantine.waiting = Some(suspect);
+        self.quarantine.waiting = Some((suspect, Instant::now()));
         self.quarantine.wary = true;
-        for ready in self.ready.drain(..) {
-            ready.give_back(&self.role.broker).await;
+        for ready in std::mem::take(&mut self.ready) {
+            self.give_back(ready, None);
         }
         for message in self.intake.take_back().await {
             if let Some(ready) = self.read(message).await {
-                ready.give_back(&self.role.broker).await;
+                self.give_back(ready, None);
             }
+        }
+    }
+
+    /// Gives a task back beside the loop, which has others to attend to.
+    fn give_back(&self, ready: Ready, delay: Option<Duration>) {
+        let role = Arc::clone(&self.role);
+        self.tasks
+            .spawn(async move { ready.give_back(&role.broker, delay).await });
+    }
+
+    /// A suspect does not hold up the other slots of a replica whose tasks are long.
+    fn give_up_waiting(&mut self) {
+        let waits_too_long = |(_, since): &mut (Ready, Instant)| since.elapsed() > SUSPECT_WAITS;
+        if let Some((suspect, _)) = self.quarantine.waiting.take_if(waits_too_long) {
+            self.quarantine.wary = false;
+            self.give_back(suspect, Some(SUSPECT_WAITS / 2));
         }
     }
 
@@ -314,6 +341,7 @@ impl Loop {
     /// A task that is not finished yet is long already.
     async fn note_time(&mut self) {
         self.intake.forget_overdue();
+        self.give_up_waiting();
         let running = self.last_start.elapsed();
         if self.busy >= self.slots() && running >= TICK {
             self.pace.observe(running);
@@ -321,16 +349,32 @@ impl Loop {
         }
     }
 
-    async fn read(&self, message: Message) -> Option<Ready> {
+    async fn read(&mut self, message: Message) -> Option<Ready> {
         let broker = &self.role.broker;
         let reply = message.reply.clone();
         let deadline = self.role.config.deadline;
         match Delivery::read(message, &broker.jetstream, &broker.topology, deadline) {
-            Ok(delivery) => Some(Ready {
-                hold: self.held.hold(delivery.delivery_sequence, reply),
-                past: Past::read(broker, &delivery).await,
-                delivery,
-            }),
+            Ok(delivery) => {
+                let hold = self.held.hold(delivery.delivery_sequence, reply);
+                let past = match delivery.delivered {
+                    // Of no suspect yet: whoever needs to know will read it.
+                    2 => None,
+                    0 | 1 => Some(Past::default()),
+                    _ if Instant::now() < self.past_after => None,
+                    _ => {
+                        let past = Past::read(broker, &delivery).await;
+                        if past.is_none() {
+                            self.past_after = Instant::now() + PAST_REST;
+                        }
+                        past
+                    }
+                };
+                Some(Ready {
+                    hold,
+                    past,
+                    delivery,
+                })
+            }
             Err(error) => {
                 tracing::warn!(error, "ignored a message");
                 None
@@ -339,8 +383,9 @@ impl Loop {
     }
 
     fn start_ready(&mut self) {
-        if self.busy == 0
-            && let Some(suspect) = self.quarantine.waiting.take()
+        // Not even outcomes on their way to the server may go down with it.
+        if self.tasks.is_empty()
+            && let Some((suspect, _)) = self.quarantine.waiting.take()
         {
             self.quarantine.running = true;
             return self.start(suspect);
@@ -381,22 +426,32 @@ impl Loop {
             ..
         } = self;
         let started = Instant::now();
-        ready.extend(quarantine.waiting);
-        for Ready { delivery, .. } in &ready {
-            delivery.hand_back(None).await;
-        }
+        ready.extend(quarantine.waiting.map(|(suspect, _)| suspect));
+        let unfinished = tasks.len();
         let mut handed_back = ready.len();
-        drop((ready, held));
+        for ready in ready {
+            let role = Arc::clone(&role);
+            tasks.spawn(async move { ready.give_back(&role.broker, None).await });
+        }
         for message in intake.close().await {
             let broker = &role.broker;
+            let reply = message.reply.clone();
             if let Ok(delivery) = Delivery::read(message, &broker.jetstream, &broker.topology, None)
             {
-                delivery.hand_back(None).await;
+                let hold = held.hold(delivery.delivery_sequence, reply);
+                let past = None;
+                let late = Ready {
+                    delivery,
+                    past,
+                    hold,
+                };
+                let role = Arc::clone(&role);
+                tasks.spawn(async move { late.give_back(&role.broker, None).await });
                 handed_back += 1;
             }
         }
+        drop(held);
         tasks.close();
-        let unfinished = tasks.len();
         drop(freed);
         let settled = tasks.wait();
         tokio::pin!(settled);
@@ -420,6 +475,14 @@ impl Loop {
     }
 }
 
+/// The past of a task, read if it was not yet.
+async fn known(broker: &Broker, delivery: &Delivery, past: Option<Past>) -> Option<Past> {
+    match past {
+        Some(past) => Some(past),
+        None => Past::read(broker, delivery).await,
+    }
+}
+
 /// The life of one delivery in this replica.
 async fn live(role: Arc<WorkerRole>, ready: Ready, mut slot: Slot) {
     let Ready {
@@ -427,6 +490,7 @@ async fn live(role: Arc<WorkerRole>, ready: Ready, mut slot: Slot) {
         past,
         hold,
     } = ready;
+    let past = known(&role.broker, &delivery, past).await;
     let span = role
         .tracer
         .attempt(&delivery.task, delivery.delivered, delivery.traceparent());
@@ -440,6 +504,7 @@ async fn live(role: Arc<WorkerRole>, ready: Ready, mut slot: Slot) {
     };
     if delivery.delivered > 1
         && let Ok(Some(stored)) = outcomes::stored(&role.broker, &delivery.task).await
+        && outcomes::replay_of(&stored) >= delivery.replay
     {
         settling(Duration::ZERO).finish(&stored).await;
         role.metrics.settled(Settled::Duplicate.as_str());
@@ -449,7 +514,9 @@ async fn live(role: Arc<WorkerRole>, ready: Ready, mut slot: Slot) {
     let Some(verdict) = compute(&role, &delivery, past).await else {
         // The process ends in a moment: handing back matters more than the note.
         delivery.hand_back(None).await;
-        past.note_returned(&role.broker, &delivery).await;
+        if let Some(past) = past {
+            past.note_returned(&role.broker, &delivery).await;
+        }
         role.metrics.settled("handed_back");
         return;
     };
@@ -480,14 +547,18 @@ async fn live(role: Arc<WorkerRole>, ready: Ready, mut slot: Slot) {
 }
 
 /// The verdict on one attempt, or `None` if the grace period ended first.
-async fn compute(role: &WorkerRole, delivery: &Delivery, past: Past) -> Option<Verdict> {
+async fn compute(role: &WorkerRole, delivery: &Delivery, past: Option<Past>) -> Option<Verdict> {
+    // What is not known is not held against the task.
+    let (failed, lost) = past.map_or((0, 0), |past| {
+        (past.failed(), past.lost(delivery.delivered))
+    });
     let policy = &role.config.retry;
     if let Some(defect) = &delivery.defect {
         return Some(Verdict::Dead {
             cause: defect.clone(),
         });
     }
-    if let Some(verdict) = over_ceiling(past.lost(delivery.delivered), policy) {
+    if let Some(verdict) = over_ceiling(lost, policy) {
         return Some(verdict);
     }
     let facts = TaskFacts {
@@ -505,7 +576,7 @@ async fn compute(role: &WorkerRole, delivery: &Delivery, past: Past) -> Option<V
         result = computing => {
             let unit_random = f64::from(fresh_random()) / f64::from(u32::MAX);
             // The join fails only if the user's runtime is shut down under us.
-            result.ok().map(|result| judge(past.failed + 1, result, policy, unit_random))
+            result.ok().map(|result| judge(failed + 1, result, policy, unit_random))
         }
         () = role.grace_over.cancelled() => None,
     }

@@ -54,7 +54,8 @@ pub(crate) struct Settling<'a> {
     pub broker: &'a Broker,
     pub replica: &'a str,
     pub delivery: &'a Delivery,
-    pub past: Past,
+    /// `None` if it could not be read.
+    pub past: Option<Past>,
     pub service: Duration,
     pub traceparent: Option<String>,
 }
@@ -78,9 +79,11 @@ impl Settling<'_> {
     pub async fn settle(&self, verdict: Verdict) -> Settled {
         match verdict {
             Verdict::Retry { delay, cause } => {
-                let (task, attempt) = (&self.delivery.task, self.past.failed + 1);
-                tracing::warn!(%task, attempt, cause, ?delay, "a task failed, to be tried again");
-                self.past.note_failed(self.broker, self.delivery).await;
+                let (task, delivered) = (&self.delivery.task, self.delivery.delivered);
+                tracing::warn!(%task, delivered, cause, ?delay, "a task failed, to be tried again");
+                if let Some(past) = self.past {
+                    past.note_failed(self.broker, self.delivery).await;
+                }
                 self.delivery.hand_back(Some(delay)).await;
                 Settled::Retried
             }
@@ -201,17 +204,24 @@ impl Settling<'_> {
         let subject = self.broker.topology.result_subject(task);
         let message = PublishMessage::build()
             .payload(body)
-            .headers(self.headers(outcome))
-            .expected_last_subject_sequence(0);
+            .headers(self.headers(outcome));
+        // Of before a replay; it was taken back before the task was queued again.
+        let mut superseded = 0;
         let mut pause = PAUSE;
         loop {
-            match self.publish(subject.clone(), message.clone()).await {
+            let message = message.clone().expected_last_subject_sequence(superseded);
+            match self.publish(subject.clone(), message).await {
                 Written::Yes => return Stored::New,
                 Written::TooLarge(limit) => return Stored::TooLarge(limit),
                 Written::Occupied => {}
             }
             match outcomes::stored(self.broker, task).await {
-                Ok(Some(stored)) => return Stored::Before(Box::new(stored)),
+                Ok(Some(stored)) if outcomes::replay_of(&stored) >= self.delivery.replay => {
+                    return Stored::Before(Box::new(stored));
+                }
+                // Either read from a server that lags behind, or the taking back was lost.
+                Ok(Some(stored)) if pause == LONGEST_PAUSE => superseded = stored.sequence,
+                Ok(Some(_)) => superseded = 0,
                 Ok(None) => tracing::debug!(%task, "another write of its outcome is under way"),
                 Err(cause) => tracing::warn!(%task, cause, "a stored outcome cannot be read yet"),
             }
