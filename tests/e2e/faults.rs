@@ -29,3 +29,8 @@ async fn campaign(servers: usize, tasks: u64, seconds: u64) {
 async fn nothing_is_lost_or_doubled_on_one_server() {
     campaign(1, 5_000, 60).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_or_doubled_on_a_cluster() {
+    campaign(3, 4_000, 75).await;
+}

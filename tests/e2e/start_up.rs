@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use async_nats::jetstream::stream;
-use farm_tests::{Access, FarmOnNats, Function, NatsOptions, NatsServer, free_port};
+use farm_tests::{Access, FarmOnNats, Function, NatsOptions, NatsServer, eventually, free_port};
 use tokio::io::AsyncWriteExt;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -34,6 +34,20 @@ async fn no_server() {
     let said = complaint(&function).await;
     let url = nats.url();
     assert_says(&said, &[&url, "within 1s", "FARM_NATS_URL"]);
+}
+
+#[tokio::test]
+async fn a_replica_told_to_stop_does_not_wait_for_a_server() {
+    let nats = NatsServer::start().await;
+    let away = format!("nats://127.0.0.1:{}", free_port());
+    let mut replica = Function::sleeper(&nats).set("FARM_NATS_URL", away).spawn();
+    eventually("it waits for a server", SOON, async || {
+        let output = replica.process.output();
+        output.contains("no NATS server yet").then_some(())
+    })
+    .await;
+    replica.terminate();
+    assert!(replica.exit(Duration::from_secs(10)).await.success());
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ async fn serve(
     io: &Handle,
     started: Instant,
 ) -> Result<(), Error> {
-    let stop = on(io, async { Stop::listen() }).await??;
+    let mut stop = on(io, async { Stop::listen() }).await??;
     let for_tracer = Arc::clone(config);
     // The exporter's blocking client must not be built on an async thread.
     let tracer = io
@@ -116,15 +116,23 @@ async fn serve(
     let face = Arc::new(Face::new(&replica)?);
     let servers = on(io, http::listen(Arc::clone(&face))).await??;
     let opening = Arc::clone(config);
-    let broker = Arc::new(on(io, async move { broker::open(&opening).await }).await??);
-    let worker = if config.roles.has(Role::Worker) {
-        let worker = init.await.map_err(|cause| Error::Init {
-            farm: config.farm.to_string(),
-            cause,
-        })?;
-        Some(worker)
-    } else {
-        None
+    let starting = async {
+        let broker = on(io, async move { broker::open(&opening).await }).await??;
+        let worker = match config.roles.has(Role::Worker) {
+            true => Some(init.await.map_err(|cause| Error::Init {
+                farm: config.farm.to_string(),
+                cause,
+            })?),
+            false => None,
+        };
+        Ok::<_, Error>((Arc::new(broker), worker))
+    };
+    let (broker, worker) = tokio::select! {
+        started = starting => started?,
+        signal = stop.wait() => {
+            tracing::info!(signal, "told to stop before there was anything to drain");
+            return Ok(());
+        }
     };
     face.ready(Arc::clone(&broker));
     let cold_start = started.elapsed();
