@@ -1,22 +1,27 @@
 //! Creates what a farm needs on NATS, or takes it as it is, or says how it conflicts.
 
+mod wanted;
+
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::CreateStreamErrorKind;
 use async_nats::jetstream::object_store::{self, ObjectStore};
-use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType, Stream};
+use async_nats::jetstream::stream::{self, Stream};
 use async_nats::jetstream::{Context, ErrorCode, kv};
-use farm_core::FarmName;
 use farm_core::topology::Topology;
 use farm_nats::{Denial, Link, is_absent};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::config::{Config, Setting, Storage};
+use crate::config::{Config, Setting};
 use crate::error::Error;
 use crate::task_error::chain;
+use wanted::{
+    Explicit, Wanted, adjusted, check_fixed, control_stream, dead_stream, result_stream, storage,
+    task_stream,
+};
 
 /// How long a collector's lease holds without being renewed.
 pub(crate) const LEASE: Duration = Duration::from_secs(6);
@@ -131,112 +136,6 @@ pub(crate) fn is_change(denial: &Denial) -> bool {
     subject.starts_with(CREATE)
         || subject.starts_with(UPDATE)
         || (subject.starts_with(CONSUMER_CREATE) && subject.ends_with(&workers))
-}
-
-fn storage(config: &Config) -> StorageType {
-    match config.storage.value {
-        Storage::File => StorageType::File,
-        Storage::Memory => StorageType::Memory,
-    }
-}
-
-/// A stream as this function wants it, and which of its limits somebody asked for.
-struct Wanted {
-    config: stream::Config,
-    explicit: Explicit,
-}
-
-#[derive(Default)]
-struct Explicit {
-    max_messages: bool,
-    max_bytes: bool,
-    max_age: bool,
-    replicas: bool,
-}
-
-fn base(config: &Config, name: String, subject: String) -> stream::Config {
-    stream::Config {
-        name,
-        subjects: vec![subject],
-        storage: storage(config),
-        num_replicas: config.replicas.value,
-        discard: DiscardPolicy::New,
-        allow_direct: true,
-        ..Default::default()
-    }
-}
-
-fn task_stream(config: &Config, topology: &Topology) -> Wanted {
-    Wanted {
-        config: stream::Config {
-            retention: RetentionPolicy::WorkQueue,
-            max_messages: config.queue_max_tasks.value,
-            max_bytes: config.queue_max_bytes.value,
-            duplicate_window: Duration::from_secs(120),
-            description: Some("Tasks nobody has finished".to_owned()),
-            ..base(config, topology.tasks_stream(), topology.task_wildcard())
-        },
-        explicit: Explicit {
-            max_messages: config.queue_max_tasks.explicit,
-            max_bytes: config.queue_max_bytes.explicit,
-            replicas: config.replicas.explicit,
-            ..Explicit::default()
-        },
-    }
-}
-
-fn result_stream(config: &Config, topology: &Topology) -> Wanted {
-    Wanted {
-        config: stream::Config {
-            max_age: config.result_ttl.value,
-            description: Some("The one outcome of every task".to_owned()),
-            ..base(
-                config,
-                topology.results_stream(),
-                topology.result_wildcard(),
-            )
-        },
-        explicit: Explicit {
-            max_age: config.result_ttl.explicit,
-            replicas: config.replicas.explicit,
-            ..Explicit::default()
-        },
-    }
-}
-
-fn dead_stream(config: &Config, topology: &Topology) -> Wanted {
-    Wanted {
-        config: stream::Config {
-            description: Some("Tasks that failed for good".to_owned()),
-            ..base(config, topology.dead_stream(), topology.dead_wildcard())
-        },
-        explicit: Explicit {
-            replicas: config.replicas.explicit,
-            ..Explicit::default()
-        },
-    }
-}
-
-/// An order is some dozen bytes long, and only the last of each kind is kept.
-fn control_stream(config: &Config, topology: &Topology) -> Wanted {
-    Wanted {
-        config: stream::Config {
-            max_messages_per_subject: 1,
-            max_message_size: 4 << 10,
-            max_bytes: 64 << 10,
-            discard: DiscardPolicy::Old,
-            description: Some("The last order of each kind to the workers".to_owned()),
-            ..base(
-                config,
-                topology.control_stream(),
-                topology.control_wildcard(),
-            )
-        },
-        explicit: Explicit {
-            replicas: config.replicas.explicit,
-            ..Explicit::default()
-        },
-    }
 }
 
 struct Setup<'a> {
@@ -456,73 +355,4 @@ impl<'a> Setup<'a> {
 fn is_taken(error: &async_nats::jetstream::context::CreateStreamError) -> bool {
     matches!(error.kind(), CreateStreamErrorKind::JetStream(error)
         if error.error_code() == ErrorCode::STREAM_NAME_EXIST)
-}
-
-/// What NATS does not let anyone change must already be right.
-fn check_fixed(
-    farm: &FarmName,
-    found: &stream::Config,
-    wanted: &stream::Config,
-) -> Result<(), Error> {
-    let fields = [
-        (
-            "retention",
-            format!("{:?}", found.retention),
-            format!("{:?}", wanted.retention),
-        ),
-        (
-            "storage",
-            format!("{:?}", found.storage),
-            format!("{:?}", wanted.storage),
-        ),
-        (
-            "subjects",
-            found.subjects.join(","),
-            wanted.subjects.join(","),
-        ),
-        (
-            "discard policy",
-            format!("{:?}", found.discard),
-            format!("{:?}", wanted.discard),
-        ),
-    ];
-    match fields
-        .into_iter()
-        .find(|(_, found, wanted)| found != wanted)
-    {
-        None => Ok(()),
-        Some((field, is, should)) => Err(Error::Conflict {
-            farm: farm.to_string(),
-            what: format!("stream {}", wanted.name),
-            field,
-            found: is,
-            wanted: should,
-        }),
-    }
-}
-
-/// The existing configuration with the limits that were asked for, if any of them differs.
-fn adjusted(found: &stream::Config, wanted: &Wanted) -> Option<stream::Config> {
-    let mut config = found.clone();
-    let Wanted {
-        config: want,
-        explicit,
-    } = wanted;
-    if explicit.max_messages {
-        config.max_messages = want.max_messages;
-    }
-    if explicit.max_bytes {
-        config.max_bytes = want.max_bytes;
-    }
-    if explicit.max_age {
-        config.max_age = want.max_age;
-    }
-    if explicit.replicas {
-        config.num_replicas = want.num_replicas;
-    }
-    let changed = config.max_messages != found.max_messages
-        || config.max_bytes != found.max_bytes
-        || config.max_age != found.max_age
-        || config.num_replicas != found.num_replicas;
-    changed.then_some(config)
 }

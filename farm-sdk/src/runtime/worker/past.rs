@@ -56,6 +56,14 @@ impl Past {
         }))
     }
 
+    /// `past`, or what can be read if it was not read yet.
+    pub async fn known(past: Option<Self>, broker: &Broker, delivery: &Delivery) -> Option<Self> {
+        match past {
+            Some(past) => Some(past),
+            None => Self::read(broker, delivery).await,
+        }
+    }
+
     async fn write(self, ends: Ends, broker: &Broker, delivery: &Delivery) {
         let Ok(json) = serde_json::to_vec(&ends) else {
             return;
