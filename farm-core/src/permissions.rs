@@ -237,6 +237,13 @@ impl<'a> List<'a> {
         self.read_jobs();
         self.read_through(&format!("KV_{jobs}"), &format!("$KV.{jobs}.>"));
         self.read_results();
+        // Tasks of which the server has lost sight are queued anew.
+        let tasks = self.tasks.clone();
+        for request in ["STREAM.MSG.GET", "STREAM.MSG.DELETE"] {
+            self.api(&format!("{request}.{tasks}"));
+        }
+        self.api(&format!("STREAM.MSG.GET.{}", self.results));
+        self.publish(self.topology.task_wildcard());
         // The outcome it counted last, by its sequence.
         let results = self.results.clone();
         self.api(&format!("DIRECT.GET.{results}"));

@@ -143,3 +143,59 @@ async fn a_broker_that_comes_back_with_fewer_results_holds_up_no_later_job() {
     assert_eq!((after.done, after.failed), (FEW as u64, 0));
     assert!(replica.process.output().contains("has lost outcomes"));
 }
+
+fn replace_folder(folder: &Path, by: &Path) {
+    std::fs::remove_dir_all(folder).unwrap();
+    copy_folder(by, folder);
+}
+
+/// What a server may do that is killed: it writes at different times what a stream holds and what a
+/// consumer has acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_forgets_what_was_removed_strands_no_task() {
+    const TASKS: u64 = 20;
+    let mut nats = NatsServer::start().await;
+    let settings = Function::sleeper(&nats).set("FARM_ACK_WAIT", "2s");
+    let face = settings.clone().roles("emitter,collector").start().await;
+    let job = face.http.submit(&vec![json!({}); TASKS as usize]).await.job;
+    let topology = settings.topology();
+    let streams = nats.store_folder().join("jetstream/$G/streams");
+    let tasks = streams.join(topology.tasks_stream()).join("msgs");
+    let results = streams.join(topology.results_stream());
+    let backup = nats.store_folder().with_file_name("backup");
+    nats.stop().await;
+    copy_folder(&tasks, &backup.join("tasks"));
+    copy_folder(&results, &backup.join("results"));
+    nats.start_again().await;
+    let _worker = settings
+        .clone()
+        .roles("worker")
+        .set("FARM_SLOTS", 4)
+        .start()
+        .await;
+    face.http.ended(&job, SOON).await;
+
+    // All of them are there again, and have their outcomes.
+    nats.stop().await;
+    replace_folder(&tasks, &backup.join("tasks"));
+    nats.start_again().await;
+    let on_nats = FarmOnNats::connect(&nats, &settings).await;
+    assert_eq!(on_nats.counts().await.tasks, TASKS);
+    eventually("they are removed", SOON, async || {
+        (on_nats.counts().await.tasks == 0).then_some(())
+    })
+    .await;
+    assert_eq!(on_nats.counts().await.results, TASKS);
+
+    // All of them are there again, and have none.
+    nats.stop().await;
+    replace_folder(&tasks, &backup.join("tasks"));
+    replace_folder(&results, &backup.join("results"));
+    nats.start_again().await;
+    let on_nats = FarmOnNats::connect(&nats, &settings).await;
+    eventually("they are computed", SOON, async || {
+        let counts = on_nats.counts().await;
+        (counts.tasks == 0 && counts.results == TASKS).then_some(())
+    })
+    .await;
+}

@@ -8,6 +8,7 @@ pub(crate) mod outcomes;
 pub(crate) mod pull;
 pub(crate) mod reading;
 pub(crate) mod streams;
+pub(crate) mod task_name;
 pub(crate) mod worker;
 
 use std::future::Future;

@@ -5,6 +5,7 @@ mod change;
 mod fold;
 mod lease;
 mod ledger;
+mod stranded;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,6 +115,8 @@ async fn lead(role: &Arc<CollectorRole>, stop: &CancellationToken) -> Result<(),
     }
     let mut outcomes = leader.read_outcomes().await?;
     leader.catch_up().await?;
+    let broker = Arc::clone(&role.broker);
+    leader.spawn(async move { stranded::keep_looking(&broker).await });
     let mut tick = tokio::time::interval(FLUSH);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

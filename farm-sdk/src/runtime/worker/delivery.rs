@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 use async_nats::HeaderMap;
 use async_nats::jetstream::{AckKind, Message};
 use bytes::Bytes;
+use farm_core::TaskId;
 use farm_core::envelope;
 use farm_core::topology::Topology;
-use farm_core::{JobId, TaskId, TaskKey};
 
 use crate::clock;
+use crate::runtime::task_name;
 use crate::task_error::chain;
 
 /// A task in this replica's hands.
@@ -52,7 +53,7 @@ impl Delivery {
         let (pending, stream_sequence) = (info.pending, info.stream_sequence);
         let stored_seconds = clock::seconds(SystemTime::from(info.published));
         let headers = message.headers.as_ref();
-        let (task, defect) = name(&message.subject, headers, topology, stream_sequence)?;
+        let (task, defect) = task_name::of(&message.subject, headers, topology, stream_sequence)?;
         Ok(Self {
             task,
             defect,
@@ -107,30 +108,4 @@ impl Delivery {
 
 fn text<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&'a str> {
     headers?.get(name).map(async_nats::HeaderValue::as_str)
-}
-
-fn name(
-    subject: &str,
-    headers: Option<&HeaderMap>,
-    topology: &Topology,
-    stream_sequence: u64,
-) -> Result<(TaskId, Option<String>), String> {
-    let unnamed = || {
-        JobId::new("unnamed")
-            .and_then(|job| Ok((job, TaskKey::new(format!("s{stream_sequence}"))?)))
-    };
-    let (no_job, by_sequence) = unnamed().map_err(|error| error.to_string())?;
-    let (job, no_job) = match topology.job_of_task_subject(subject) {
-        Some(job) => (job, None),
-        None => (
-            no_job,
-            Some(format!("the subject {subject:?} names no job")),
-        ),
-    };
-    let (key, no_key) = match text(headers, envelope::TASK).map(TaskKey::new) {
-        None => (by_sequence, None),
-        Some(Ok(key)) => (key, None),
-        Some(Err(error)) => (by_sequence, Some(error.to_string())),
-    };
-    Ok((TaskId::new(job, key), no_job.or(no_key)))
 }
