@@ -52,6 +52,8 @@ def description_of_sleeper() -> dict[str, Any]:
     description: dict[str, Any] = yaml.safe_load(DESCRIPTION.read_text())
     description["components"]["schemas"]["Task"] = TASK
     submit = description["paths"]["/"]["post"]
+    # A repeat is answered as the first was, whatever its body says.
+    submit["parameters"] = [p for p in submit["parameters"] if p["name"] != "Idempotency-Key"]
     (wait,) = (p for p in submit["parameters"] if p["name"] == "wait")
     wait["schema"] = {"type": "string", "enum": ["0s", "50ms", "1s"]}
     # Nobody listens there.
