@@ -130,6 +130,7 @@ pub async fn run(options: &Options) -> Report {
             .collect(),
         tally: verdict.tally,
         kinds: recovery::by_kind(&faults),
+        slowest: recovery::slowest(&events, &reads),
         faults,
         violations: verdict.violations,
     }

@@ -41,6 +41,47 @@ pub struct KindRecovery {
     pub settles_max_seconds: f64,
 }
 
+/// How many of the slowest tasks are told of.
+const SLOWEST: usize = 5;
+
+/// A task that took long.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Slow {
+    /// `<job>.<key>`.
+    pub task: String,
+    /// From its acceptance to its outcome, in seconds.
+    pub seconds: f64,
+    /// Deliveries it took.
+    pub attempt: u64,
+    /// Who computed it.
+    pub worker: String,
+}
+
+/// The tasks whose outcomes came latest after their acceptance.
+pub fn slowest(events: &[Event], reads: &Reads) -> Vec<Slow> {
+    let mut accepted = HashMap::new();
+    for event in events {
+        if let What::Accepted { job, .. } = &event.what {
+            accepted.entry(job.as_str()).or_insert(event.at_seconds);
+        }
+    }
+    let mut slow: Vec<Slow> = reads
+        .outcomes
+        .iter()
+        .filter_map(|outcome| {
+            Some(Slow {
+                task: format!("{}.{}", outcome.job, outcome.key),
+                seconds: outcome.stored_seconds - accepted.get(outcome.job.as_str())?,
+                attempt: outcome.attempt,
+                worker: outcome.worker.clone(),
+            })
+        })
+        .collect();
+    slow.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
+    slow.truncate(SLOWEST);
+    slow
+}
+
 /// One settled task.
 struct Settled {
     invoked_seconds: f64,

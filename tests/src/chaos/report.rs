@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::checker::{Broken, Tally, Violation};
 use super::plan::Entry;
-use super::recovery::{KindRecovery, Recovery};
+use super::recovery::{KindRecovery, Recovery, Slow};
 
 /// Violations that are told in full.
 const TOLD: usize = 5;
@@ -29,6 +29,8 @@ pub struct Report {
     pub tally: Tally,
     /// Recovery by kind of fault.
     pub kinds: Vec<KindRecovery>,
+    /// The tasks that took longest.
+    pub slowest: Vec<Slow>,
     /// Every fault.
     pub faults: Vec<Recovery>,
     /// Everything that is broken.
@@ -111,6 +113,18 @@ impl Report {
                 kind.serves_max_seconds,
                 kind.settles_p50_seconds,
                 kind.settles_max_seconds,
+            )?;
+        }
+        for slow in &self.slowest {
+            let Slow {
+                task,
+                seconds,
+                attempt,
+                worker,
+            } = slow;
+            writeln!(
+                text,
+                "slow: {task} took {seconds:.1} s, {attempt} deliveries, by {worker}"
             )?;
         }
         writeln!(text, "\nrestarts: {:?}", self.restarts)?;
