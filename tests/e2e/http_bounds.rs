@@ -118,8 +118,9 @@ async fn a_body_that_stands_still_is_408_and_leaves_no_job_behind() {
     assert_eq!(replica.http.farm().await.backlog_tasks, 0);
 }
 
-/// Keeps one request worked on for seconds: a replay waits for a collector, and there is none.
-async fn work(replica: &Replica) -> tokio::task::JoinHandle<Response> {
+/// The path of a request that works for some seconds: a replay waits for a collector, and there is
+/// none.
+async fn long_work(replica: &Replica) -> String {
     replica.http.submit(&json!({"fail": "permanent"})).await;
     let letter = eventually("a dead letter", SOON, async || {
         let listed = get(replica, "/dead").await.text().await.ok()?;
@@ -127,9 +128,7 @@ async fn work(replica: &Replica) -> tokio::task::JoinHandle<Response> {
         letter["task"].as_str().map(str::to_owned)
     })
     .await;
-    let path = format!("/dead/{letter}/replay");
-    let request = replica.http.request(Method::POST, &path);
-    tokio::spawn(async move { request.send().await.unwrap() })
+    format!("/dead/{letter}/replay")
 }
 
 #[tokio::test]
@@ -139,10 +138,18 @@ async fn more_requests_than_a_replica_works_on_are_429() {
         .roles("emitter,worker")
         .set("FARM_MAX_REQUESTS", 1);
     let replica = sleeper.start().await;
-    let working = work(&replica).await;
-    let one_too_many = eventually("a request too many", SOON, async || {
-        let answer = get(&replica, "/").await;
-        (answer.status() == TOO_MANY).then_some(answer)
+    let path = long_work(&replica).await;
+    // On a slow machine it may be over before the other comes.
+    let (one_too_many, working) = eventually("a request too many", SOON, async || {
+        let request = replica.http.request(Method::POST, &path);
+        let working = tokio::spawn(async move { request.send().await.unwrap() });
+        while !working.is_finished() {
+            let answer = get(&replica, "/").await;
+            if answer.status() == TOO_MANY {
+                return Some((answer, working));
+            }
+        }
+        None
     })
     .await;
     refused(one_too_many, "FARM_MAX_REQUESTS").await;
