@@ -58,7 +58,7 @@ impl Skew {
         std::fs::write(&source, SOURCE).expect("a source file");
         let compiled = Command::new("cc")
             .args(["-O1", "-shared", "-fPIC", "-o"])
-            .arg(skew.library())
+            .arg(skew.shim())
             .arg(source)
             .status();
         assert!(compiled.expect("cc can be run").success());
@@ -66,7 +66,7 @@ impl Skew {
     }
 
     /// The file for `LD_PRELOAD`.
-    pub fn library(&self) -> PathBuf {
+    pub fn shim(&self) -> PathBuf {
         self.folder.path().join("skew.so")
     }
 
@@ -110,7 +110,7 @@ mod tests {
         let program = std::env::current_exe().unwrap();
         let printed = Command::new(program)
             .args(["--exact", "skew::tests::prints_the_time", "--nocapture"])
-            .env("LD_PRELOAD", skew.library())
+            .env("LD_PRELOAD", skew.shim())
             .env("SKEW_FILE", &clock.file)
             .output()
             .unwrap();

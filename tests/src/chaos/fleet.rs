@@ -80,7 +80,7 @@ impl Fleet {
             let clock = skew.clock(name);
             clock.set_seconds(seconds);
             let function = function
-                .set("LD_PRELOAD", skew.library().display())
+                .set("LD_PRELOAD", skew.shim().display())
                 .set("SKEW_FILE", clock.file.display());
             Unit::start(name, function, Some(clock), keep.clone())
         };
@@ -116,7 +116,7 @@ impl Fleet {
             let clock = fleet._skew.clock("emitter-1");
             clock.set_seconds(-3600);
             let function = emitter
-                .set("LD_PRELOAD", fleet._skew.library().display())
+                .set("LD_PRELOAD", fleet._skew.shim().display())
                 .set("SKEW_FILE", clock.file.display());
             Unit::start("emitter-1", function, Some(clock), keep.clone())
         });
