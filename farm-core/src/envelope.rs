@@ -26,6 +26,20 @@ pub const SERVICE_SECONDS: &str = "farm-service-seconds";
 pub const CAUSE: &str = "farm-cause";
 /// On a dead letter: when the task was given up, in seconds since the Unix epoch.
 pub const DIED_SECONDS: &str = "farm-died-seconds";
+/// On a task: attempts at it that failed before it was queued, alone, out of a chunk. Default: 0.
+pub const FAILED: &str = "farm-failed";
+/// On a task: how long after it was queued it may be computed, in seconds. Default: at once.
+pub const DELAY_SECONDS: &str = "farm-delay-seconds";
+/// On a message of many tasks, or of their outcomes: which tasks, as `<first>-<count>`
+/// ([`chunk`](crate::chunk)).
+pub const CHUNK: &str = "farm-chunk";
+/// On the outcome of a chunk: how many of its tasks are done in it. Its [`OUTCOME`] is
+/// [`CHUNK_OUTCOME`].
+pub const DONE: &str = "farm-done";
+/// On the outcome of a chunk: of how many tasks the outcome is another message.
+pub const APART: &str = "farm-apart";
+/// What [`OUTCOME`] is on the outcome of a chunk.
+pub const CHUNK_OUTCOME: &str = "chunk";
 /// W3C trace context of the task.
 pub const TRACEPARENT: &str = "traceparent";
 

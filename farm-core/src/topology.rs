@@ -16,6 +16,7 @@
 
 use std::time::Duration;
 
+use crate::chunk::ChunkId;
 use crate::{FarmName, JobId, TaskId};
 
 /// The names of one farm on NATS.
@@ -126,6 +127,20 @@ impl Topology {
     /// The one place where the outcome of `task` may be written.
     pub fn result_subject(&self, task: &TaskId) -> String {
         format!("farm.{}.result.{}.{}", self.farm, task.job, task.key)
+    }
+
+    /// The one place where the outcome of a chunk may be written; [`Self::result_wildcard`] and
+    /// [`Self::job_results_wildcard`] name it, too.
+    pub fn chunk_subject(&self, chunk: &ChunkId) -> String {
+        format!("farm.{}.result.{chunk}", self.farm)
+    }
+
+    /// The chunk whose outcome belongs on a subject, or `None` if it is not that of a chunk.
+    pub fn chunk_of_subject(&self, subject: &str) -> Option<ChunkId> {
+        let rest = subject
+            .strip_prefix("farm.")?
+            .strip_prefix(self.farm.as_str())?;
+        ChunkId::parse(rest.strip_prefix(".result.")?)
     }
 
     /// All outcomes of `job`.
@@ -242,5 +257,9 @@ mod tests {
         );
         assert_eq!(topology.job_of_task_subject("farm.f10.task.j"), None);
         assert_eq!(topology.task_of_subject("farm.f1.result.j"), None);
+        let chunk = ChunkId::parse("j.=0-7").unwrap();
+        let subject = topology.chunk_subject(&chunk);
+        assert_eq!(topology.chunk_of_subject(&subject), Some(chunk));
+        assert_eq!(topology.task_of_subject(&subject), None);
     }
 }
