@@ -40,6 +40,9 @@ pub struct WorkerTelemetry {
     pub tasks_done: u64,
     /// Tasks it gave up for good: dead letters.
     pub tasks_failed: u64,
+    /// Messages that brought those tasks: fewer than tasks if many came in one
+    /// ([`chunk`](crate::chunk)). What the server counts as waiting are messages.
+    pub messages: u64,
     /// How long the worker function took, over the tasks whose result it stored.
     pub service: Moments,
     /// Submission to outcome, over the tasks whose outcome it stored.
