@@ -207,11 +207,13 @@ impl Topology {
 /// Keys of the buckets. Each key of the jobs bucket has one kind of writer, so that none overwrites
 /// another.
 pub mod key {
-    use crate::{JobId, TaskId};
+    use std::fmt::Display;
 
-    /// In the attempts bucket: how earlier attempts of a task ended. `replay` tells how often the
-    /// task came back from the dead letters, after which its attempts count anew.
-    pub fn attempts(task: &TaskId, replay: u64) -> String {
+    use crate::JobId;
+
+    /// In the attempts bucket: how earlier attempts of a task, or of a chunk, ended. `replay` tells
+    /// how often the task came back from the dead letters, after which its attempts count anew.
+    pub fn attempts(task: &impl Display, replay: u64) -> String {
         format!("{task}.{replay}")
     }
 

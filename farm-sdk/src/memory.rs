@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attempt::attempt;
 use crate::codec;
 use crate::collector::Collector;
-use crate::context::TaskFacts;
+use crate::context::{TaskFacts, Threads};
 use crate::emitter::Emitter;
 use crate::verdict::{RetryPolicy, Verdict, judge, over_ceiling};
 use crate::worker::{Bound, ErasedWorker, Worker};
@@ -169,7 +169,7 @@ async fn compute<W: Worker, Summary>(
                     attempt: queued.delivery,
                     deadline: None,
                     draining: CancellationToken::new(),
-                    threads: None,
+                    threads: Threads::Current,
                 };
                 let result = attempt(worker, queued.body.clone(), facts).await;
                 match faults.lose_worker_every.map(|n| n.max(2)) {
@@ -179,7 +179,7 @@ async fn compute<W: Worker, Summary>(
                     },
                     _ => {
                         queued.failed += u64::from(result.is_err());
-                        judge(queued.failed, result, &POLICY, 0.0)
+                        judge(queued.failed, result, &POLICY, || 0.0)
                     }
                 }
             }
@@ -276,7 +276,7 @@ mod tests {
                 attempt: 1,
                 deadline: None,
                 draining: CancellationToken::new(),
-                threads: None,
+                threads: Threads::Current,
             },
         );
         drop(context.clone());

@@ -193,6 +193,11 @@ impl Metrics {
         self.count_tasks(Role::Worker, outcome, 1);
     }
 
+    /// The worker settled `count` tasks that came together.
+    pub fn settled_many(&self, outcome: &str, count: u64) {
+        self.count_tasks(Role::Worker, outcome, count);
+    }
+
     /// The worker stored an outcome.
     pub fn computed(&self, task: &Computed) {
         self.service.observe(task.service_seconds);
@@ -202,6 +207,22 @@ impl Metrics {
             self.in_deadline.inc_by(u64::from(met));
             self.qos
                 .set(self.in_deadline.get() as f64 / self.with_deadline.get() as f64);
+        }
+    }
+
+    /// The worker stored the results of tasks that came together: each like `each` but for its
+    /// service time.
+    pub fn computed_many(&self, services_seconds: &[f32], each: &Computed) {
+        for seconds in services_seconds {
+            self.service.observe(f64::from(*seconds));
+            self.sojourn.observe(each.sojourn_seconds);
+        }
+        if let Some(met) = each.in_deadline {
+            let count = services_seconds.len() as u64;
+            self.with_deadline.inc_by(count);
+            self.in_deadline.inc_by(if met { count } else { 0 });
+            self.qos
+                .set(self.in_deadline.get() as f64 / self.with_deadline.get().max(1) as f64);
         }
     }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
 use crate::codec;
-use crate::context::{TaskContext, TaskFacts};
+use crate::context::{TaskContext, TaskFacts, Threads};
 use crate::task_error::TaskError;
 
 /// Computes one task.
@@ -41,6 +41,10 @@ pub trait Worker: Send + Sync + 'static {
     type Input: Serialize + DeserializeOwned + Send + 'static;
     /// The result of one task.
     type Output: Serialize + DeserializeOwned + Send + 'static;
+    /// Whether [`process`](Self::process) may keep its thread until it is done: it then gets one of
+    /// its own. Made true by [`blocking`].
+    #[doc(hidden)]
+    const BLOCKS: bool = false;
 
     /// Computes `input`. It may run twice for one task if a replica is lost, though only one
     /// result counts: key side effects by [`TaskContext::task_id`].
@@ -160,10 +164,15 @@ where
     type State = S;
     type Input = In;
     type Output = Out;
+    const BLOCKS: bool = true;
     async fn process(&self, input: In, context: TaskContext<S>) -> Result<Out, TaskError> {
         let function = Arc::clone(&self.function);
         let current = Handle::current();
-        let threads = context.threads().unwrap_or(&current).clone();
+        let threads = match context.threads() {
+            Threads::Here => return function(input, &context),
+            Threads::Current => current.clone(),
+            Threads::Of(threads) => threads.clone(),
+        };
         let computing = threads.spawn_blocking(move || {
             // What the function does with tokio, it does with the runtime of its caller.
             let _entered = current.enter();
@@ -182,6 +191,8 @@ where
 
 /// A worker whose types are bytes: what the roles handle.
 pub(crate) trait ErasedWorker: Send + Sync {
+    /// Whether a call may keep its thread until it is done.
+    fn blocks(&self) -> bool;
     /// Decodes `body`, computes it, encodes the result.
     fn call(&self, body: Bytes, facts: TaskFacts) -> BoxFuture<'static, Result<Bytes, TaskError>>;
 }
@@ -193,6 +204,10 @@ pub(crate) struct Bound<W: Worker> {
 }
 
 impl<W: Worker> ErasedWorker for Bound<W> {
+    fn blocks(&self) -> bool {
+        W::BLOCKS
+    }
+
     fn call(&self, body: Bytes, facts: TaskFacts) -> BoxFuture<'static, Result<Bytes, TaskError>> {
         let worker = Arc::clone(&self.worker);
         let context = TaskContext::new(Arc::clone(&self.state), facts);
@@ -240,7 +255,7 @@ mod tests {
             attempt: 1,
             deadline: None,
             draining: CancellationToken::new(),
-            threads: Some(farm.handle().clone()),
+            threads: Threads::Of(farm.handle().clone()),
         };
         let tasks = (0..TASKS).map(|number| {
             let context = TaskContext::new(Arc::new(()), facts.clone());

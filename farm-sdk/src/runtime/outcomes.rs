@@ -109,7 +109,14 @@ pub(crate) async fn stored(
     broker: &Broker,
     task: &TaskId,
 ) -> Result<Option<StreamMessage>, String> {
-    let subject = broker.topology.result_subject(task);
+    stored_on(broker, &broker.topology.result_subject(task)).await
+}
+
+/// The same by the subject of the outcome.
+pub(crate) async fn stored_on(
+    broker: &Broker,
+    subject: &str,
+) -> Result<Option<StreamMessage>, String> {
     match broker.results.direct_get_last_for_subject(subject).await {
         Ok(message) => Ok(Some(message)),
         Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),

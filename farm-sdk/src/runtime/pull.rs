@@ -192,8 +192,8 @@ impl Pull {
         }
     }
 
-    /// Stops asking, and gives back whatever was still on its way.
-    pub async fn close(mut self) -> Vec<Message> {
+    /// Gives back whatever was still on its way. Nothing comes after that.
+    pub async fn close(&mut self) -> Vec<Message> {
         let mut late = Vec::new();
         if self.subscriber.drain().await.is_err() {
             return late;

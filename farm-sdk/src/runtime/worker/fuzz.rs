@@ -32,6 +32,7 @@ const HEADERS: &[&[u8]] = &[
     b"sleeper-0",
     b"18446744073709551615",
     b"1e300",
+    b"0-2",
     b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 ];
 const ORDERS: &[&[u8]] = &[br#"{"slots":8,"by":"me"}"#, br#"{"slots":10000}"#];
@@ -56,6 +57,9 @@ fn message() -> impl Strategy<Value = Message> {
         envelope::SUBMITTED_SECONDS,
         envelope::DEADLINE_SECONDS,
         envelope::REPLAY,
+        envelope::CHUNK,
+        envelope::DELAY_SECONDS,
+        envelope::FAILED,
         envelope::OUTCOME,
         envelope::ATTEMPT,
         envelope::WORKER,
@@ -98,9 +102,9 @@ proptest! {
         let topology = Topology::new(FarmName::new("f").unwrap());
         let default = Some(Duration::from_secs(1));
         if let Ok(delivery) = Delivery::read(message, context(), &topology, default) {
-            prop_assert!(delivery.submitted_seconds.is_finite());
-            prop_assert!(delivery.task.to_string().len() <= 129);
-            let _ = (delivery.due(), delivery.traceparent(), delivery.body());
+            prop_assert!(delivery.terms.submitted_seconds.is_finite());
+            prop_assert!(delivery.load.to_string().len() <= 129);
+            let _ = (delivery.terms.due(), delivery.traceparent(), delivery.body());
         }
     }
 
