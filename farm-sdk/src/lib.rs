@@ -9,6 +9,7 @@ mod context;
 mod emitter;
 mod error;
 mod farm;
+mod granularity;
 mod http;
 mod memory;
 mod metrics;

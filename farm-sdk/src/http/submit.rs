@@ -1,6 +1,7 @@
 //! `POST /`: takes a job in. The body streams through four stages that each hold little: bytes are
 //! cut into values, values split into tasks by the user's emitter, tasks published in a window.
 
+mod hand;
 mod publish;
 mod read;
 mod room;
@@ -20,7 +21,7 @@ use farm_core::envelope;
 use farm_core::http::{
     Accepted, CALLBACK_URL_HEADER, DEADLINE_HEADER, IDEMPOTENCY_KEY_HEADER, NDJSON,
 };
-use farm_core::job::JobSpec;
+use farm_core::job::{ChunkBounds, JobSpec};
 use farm_core::quantity::parse_duration;
 use farm_http::Turn;
 use futures_util::StreamExt;
@@ -51,6 +52,11 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How often, and how far apart, a refused job is tried to be cancelled.
 const CANCEL_ATTEMPTS: usize = 60;
 const CANCEL_PAUSE: Duration = Duration::from_secs(5);
+/// One message a task.
+const ALONE: ChunkBounds = ChunkBounds {
+    tasks: 1,
+    body_bytes: 0,
+};
 /// Longest `?wait=`.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -244,15 +250,25 @@ async fn take_in(
             return Ok(accepted);
         }
     };
+    let left = tasks.has_ended().then_some(held.len() as u64);
     let mut spec = JobSpec {
         created_seconds: clock::now_seconds(),
         accepted: None,
         deadline_seconds: request.deadline.map(|deadline| deadline.as_secs_f64()),
         callback_url: request.callback_url.clone(),
+        chunks: request.idempotency_key.as_ref().map(|_| ChunkBounds {
+            tasks: face.tasks_in_next_message(left),
+            body_bytes: publish::most_bytes(broker),
+        }),
     };
-    let store = Jobs::new(broker);
-    store.create_spec(&job, &spec).await?;
-    let mut publisher = Publisher::new(face, broker, &job, &request);
+    if spec.chunks.is_some() {
+        let announced = Jobs::new(broker).create_spec(&job, spec.clone()).await?;
+        // A first submit that tells nothing of it sent every task alone.
+        spec.chunks = announced.chunks.or(Some(ALONE));
+    } else {
+        Jobs::new(broker).create_spec(&job, spec.clone()).await?;
+    }
+    let mut publisher = Publisher::open(face, broker, &job, &request, spec.chunks).await?;
     let stored = async {
         publisher.publish_all(held, &mut tasks).await?;
         spec.accepted = Some(publisher.accepted());
@@ -262,6 +278,7 @@ async fn take_in(
         return refused(face, broker, &job, &request, publisher, refusal).await;
     }
     let accepted = publisher.accepted();
+    face.publishing.give_back(publisher.into_publishing());
     face.metrics.job("accepted");
     face.metrics.emitted("accepted", accepted);
     Ok(Accepted {
@@ -376,16 +393,18 @@ async fn let_pass(body: Body) {
 async fn hold(tasks: &mut Tasks) -> Result<Vec<Bytes>, Refusal> {
     let mut held = Vec::new();
     let mut bytes = 0;
-    let mut next = tasks.recv().await;
+    let mut next = tasks.recv_all().await;
     let until = Instant::now() + HELD_TIME;
-    while let Some(task) = next {
-        let task = task?;
-        bytes += task.len();
-        held.push(task);
+    while let Some(come) = next {
+        for task in come {
+            let task = task.map_err(|refusal| *refusal)?;
+            bytes += task.len();
+            held.push(task);
+        }
         if held.len() >= HELD_TASKS || bytes >= HELD_BYTES {
             break;
         }
-        let in_time = tokio::time::timeout_at(until, tasks.recv()).await;
+        let in_time = tokio::time::timeout_at(until, tasks.recv_all()).await;
         next = in_time.unwrap_or(None);
     }
     Ok(held)
@@ -407,6 +426,6 @@ mod tests {
         let started = Instant::now();
         assert_eq!(hold(&mut tasks).await.unwrap().len(), 3);
         assert_eq!(started.elapsed(), Duration::from_millis(1400));
-        assert!(tasks.recv().await.is_some(), "nothing is lost between");
+        assert!(tasks.recv_all().await.is_some(), "nothing is lost between");
     }
 }

@@ -231,7 +231,7 @@ fn check_server(config: &Config, client: &Client) -> Result<(), Error> {
 }
 
 /// What a refused publish means to the farm.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Refusal {
     /// The subject already has its one message.
     AlreadyThere,

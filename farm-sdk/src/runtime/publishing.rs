@@ -4,6 +4,7 @@
 //! come to one inbox, `<inbox>.<ticket>`, and the ticket says which message each is to.
 
 use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_nats::client::PublishErrorKind;
 use async_nats::header::HeaderMap;
@@ -16,8 +17,14 @@ use serde::Deserialize;
 use crate::runtime::broker::{self, Refusal};
 use crate::task_error::chain;
 
+/// More than these are closed.
+const MOST_IDLE: usize = 16;
+
 /// A message that is stored.
-#[allow(dead_code, reason = "who publishes tasks needs to know only that they are stored")]
+#[allow(
+    dead_code,
+    reason = "who publishes tasks needs to know only that they are stored"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stored {
     /// Its place in the stream; of a duplicate, that of the first.
@@ -104,6 +111,34 @@ impl Publishing {
                 return Some((ticket, read(&answer)));
             }
         }
+    }
+}
+
+/// Those that serve nobody now: to open one for every small job is work for the server.
+#[derive(Default)]
+pub(crate) struct Idle(Mutex<Vec<Publishing>>);
+
+impl Idle {
+    /// # Errors
+    /// The connection is closed.
+    pub async fn take(&self, client: &Client) -> Result<Publishing, Refusal> {
+        let idle = self.lock().pop();
+        match idle {
+            Some(publishing) => Ok(publishing),
+            None => Publishing::open(client).await,
+        }
+    }
+
+    /// For whoever needs one next, to whom late answers mean nothing: tickets only grow.
+    pub fn give_back(&self, publishing: Publishing) {
+        let mut idle = self.lock();
+        if idle.len() < MOST_IDLE {
+            idle.push(publishing);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Publishing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Turns a body into tasks: bytes are cut into values, values split by the user's emitter.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +20,12 @@ use crate::http::refusal::Refusal;
 use crate::http::values::{Found, Framing, Malformed, Values};
 
 /// Values cut and not yet split, and tasks split and not yet published: so many at once.
-const QUEUED: usize = 64;
+const QUEUED: usize = 4096;
 /// The same in bytes; a larger one comes alone.
 const QUEUED_BYTES: usize = 1 << 20;
 
-pub(super) type Tasks = weighed::Receiver<Result<Bytes, Refusal>>;
-type Cut = Result<Found, Refusal>;
+pub(super) type Tasks = weighed::Receiver<Result<Bytes, Box<Refusal>>>;
+type Cut = Result<Found, Box<Refusal>>;
 
 /// Starts the stages that turn the body into tasks.
 pub(super) fn start(
@@ -126,7 +127,7 @@ async fn cut_body(mut cutter: Values, mut body: Incoming, values: weighed::Sende
         Ok(())
     };
     if let Err(refusal) = cut.await {
-        let _ = values.send(Err(refusal), 0).await;
+        let _ = values.send(Err(Box::new(refusal)), 0).await;
     }
 }
 
@@ -159,10 +160,9 @@ async fn split_values(
     face: Arc<Face>,
     framing: Framing,
     mut values: weighed::Receiver<Cut>,
-    tasks: weighed::Sender<Result<Bytes, Refusal>>,
+    tasks: weighed::Sender<Result<Bytes, Box<Refusal>>>,
 ) {
-    while let Some(value) = values.recv().await {
-        let batch = batch(value, &mut values);
+    while let Some(batch) = values.recv_all().await {
         let (emitter, sender) = (Arc::clone(&face.emitter), tasks.clone());
         // The emitter is the user's code and may compute.
         let splitting = face
@@ -176,34 +176,19 @@ async fn split_values(
                 "the emitter panicked on this job; its log says where",
             ),
         };
-        let _ = tasks.send(Err(refusal), 0).await;
+        let _ = tasks.send(Err(Box::new(refusal)), 0).await;
         return;
     }
-}
-
-/// `first` and what else waits, up to the weight of a full channel.
-fn batch(first: Cut, values: &mut weighed::Receiver<Cut>) -> Vec<Cut> {
-    let weight = |value: &Cut| value.as_ref().map_or(0, |found| found.json.len());
-    let mut bytes = weight(&first);
-    let mut batch = vec![first];
-    while batch.len() < QUEUED && bytes < QUEUED_BYTES {
-        let Ok(value) = values.try_recv() else {
-            break;
-        };
-        bytes += weight(&value);
-        batch.push(value);
-    }
-    batch
 }
 
 fn split_batch(
     emitter: &dyn ErasedEmitter,
     framing: Framing,
-    batch: Vec<Cut>,
-    tasks: &weighed::Sender<Result<Bytes, Refusal>>,
+    batch: VecDeque<Cut>,
+    tasks: &weighed::Sender<Result<Bytes, Box<Refusal>>>,
 ) -> Result<(), Refusal> {
     for value in batch {
-        let Found { place, json } = value?;
+        let Found { place, json } = value.map_err(|refusal| *refusal)?;
         let split = emitter.split(json, &mut |task| {
             let bytes = task.len();
             tasks.blocking_send(Ok(task), bytes).is_ok()

@@ -183,6 +183,7 @@ mod tests {
                 accepted: Some(accepted),
                 deadline_seconds: None,
                 callback_url: None,
+                chunks: None,
             }),
             ..Account::default()
         }
