@@ -3,7 +3,7 @@
 //! | what | name | holds |
 //! |---|---|---|
 //! | stream | `farm-<F>-tasks` | tasks nobody has finished (work queue) |
-//! | stream | `farm-<F>-results` | one outcome per task, for `FARM_RESULT_TTL` |
+//! | stream | `farm-<F>-results` | one outcome per task, or per chunk of tasks, for `FARM_RESULT_TTL` |
 //! | stream | `farm-<F>-dead` | dead letters, until replayed or purged |
 //! | key-value bucket | `farm-<F>-jobs` | what each job is, how far it is |
 //! | key-value bucket | `farm-<F>-lease` | which collector leads |
@@ -59,7 +59,7 @@ impl Topology {
         format!("farm-{}-tasks", self.farm)
     }
 
-    /// Stream of outcomes: at most one message per task.
+    /// Stream of outcomes: at most one message per task, or per chunk of tasks.
     pub fn results_stream(&self) -> String {
         format!("farm-{}-results", self.farm)
     }

@@ -58,7 +58,7 @@ impl Tracer {
         Ok(Self(Some(Arc::new(Exporting { provider, tracer }))))
     }
 
-    /// Whether spans are exported at all.
+    /// Whether spans are exported.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }

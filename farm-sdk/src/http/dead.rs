@@ -86,17 +86,17 @@ impl Letters {
         while self.left > 0 {
             // One that was deleted meanwhile never comes.
             let next = tokio::time::timeout(STALLED, self.messages.next()).await;
-            let message = match next.ok()? {
-                Ok(message) => message,
+            let stored = match next.ok()? {
+                Ok(stored) => stored,
                 Err(cause) => return Some(Err(cause)),
             };
             self.left -= 1;
-            if message.info().is_ok_and(|info| info.pending == 0) {
+            if stored.pending == 0 {
                 self.left = 0;
             }
-            if let Some(task) = broker.topology.task_of_subject(&message.subject) {
-                let headers = message.headers.clone().unwrap_or_default();
-                return Some(Ok(dead_letter::read(task, &headers, &message.payload)));
+            if let Some(task) = broker.topology.task_of_subject(stored.subject()) {
+                let headers = stored.headers().cloned().unwrap_or_default();
+                return Some(Ok(dead_letter::read(task, &headers, stored.body())));
             }
         }
         None

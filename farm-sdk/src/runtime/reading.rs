@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::Stream;
-use async_nats::jetstream::{self, Message};
+use async_nats::{HeaderMap, Message};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
@@ -24,7 +26,7 @@ use crate::runtime::pull::{Arrival, Pull};
 use crate::task_error::chain;
 
 /// Messages on their way at once, at most.
-const MOST: usize = 256;
+const MOST: usize = 1024;
 /// The same in bytes, judged by the largest so far.
 const MOST_BYTES: usize = 512 << 10;
 /// The same of all readings of this process. They share its connection, and the server cuts one
@@ -45,6 +47,55 @@ pub(crate) struct Selection {
     /// The first sequence of interest; 1 is the beginning of the stream.
     pub first_sequence: u64,
     pub headers_only: bool,
+}
+
+/// A message of a stream, and its place there.
+pub(crate) struct Stored {
+    pub message: Message,
+    pub sequence: u64,
+    /// When it was stored, since the Unix epoch.
+    pub stored_nanoseconds: i128,
+    /// How many of the selection were stored behind it when it was delivered.
+    pub pending: u64,
+    /// How many its consumer had delivered with it.
+    delivery: u64,
+}
+
+impl Stored {
+    /// Reads the place off; `None` for what came from no stream.
+    pub fn read(message: Message, context: &jetstream::Context) -> Option<Self> {
+        let message = jetstream::Message {
+            message,
+            context: context.clone(),
+        };
+        let info = message.info().ok()?;
+        let (sequence, delivery) = (info.stream_sequence, info.consumer_sequence);
+        let (published, pending) = (info.published, info.pending);
+        Some(Self {
+            stored_nanoseconds: published.unix_timestamp_nanos(),
+            message: message.message,
+            sequence,
+            pending,
+            delivery,
+        })
+    }
+
+    pub fn subject(&self) -> &str {
+        &self.message.subject
+    }
+
+    pub fn headers(&self) -> Option<&HeaderMap> {
+        self.message.headers.as_ref()
+    }
+
+    pub fn body(&self) -> &Bytes {
+        &self.message.payload
+    }
+
+    /// When it was stored, in seconds since the Unix epoch.
+    pub fn stored_seconds(&self) -> f64 {
+        self.stored_nanoseconds as f64 / 1e9
+    }
 }
 
 /// The messages of a stream in their order, as they come.
@@ -105,7 +156,7 @@ impl Reading {
     ///
     /// # Errors
     /// NATS gives no more; what was given out stays in order and complete.
-    pub async fn next(&mut self) -> Result<Message, String> {
+    pub async fn next(&mut self) -> Result<Stored, String> {
         loop {
             let open = match &mut self.state {
                 State::Open(open) => open,
@@ -134,27 +185,31 @@ impl Reading {
         }
     }
 
+    /// The next message, if it has arrived already: many are read without waiting for each.
+    pub fn at_hand(&mut self) -> Option<Stored> {
+        match self.state {
+            State::Open(_) => self.next().now_or_never()?.ok(),
+            State::Opening(_) => None,
+        }
+    }
+
     /// The message, if it is the one that follows.
-    fn take(&mut self, message: async_nats::Message) -> Option<Message> {
+    fn take(&mut self, message: Message) -> Option<Stored> {
         let State::Open(open) = &mut self.state else {
             return None;
         };
-        let message = Message {
-            message,
-            context: self.context.clone(),
-        };
-        let place = message.info().ok()?;
-        let (delivery, sequence) = (place.consumer_sequence, place.stream_sequence);
-        if delivery != open.delivered + 1 {
+        let length_bytes = message.length;
+        let stored = Stored::read(message, &self.context)?;
+        if stored.delivery != open.delivered + 1 {
             self.open_again();
             return None;
         }
-        open.delivered = delivery;
-        self.selection.first_sequence = sequence + 1;
-        self.largest_bytes = self.largest_bytes.max(message.length);
+        open.delivered = stored.delivery;
+        self.selection.first_sequence = stored.sequence + 1;
+        self.largest_bytes = self.largest_bytes.max(length_bytes);
         let share_bytes = MOST_BYTES_TOGETHER / OPEN.load(Ordering::Relaxed).max(1);
         self.batch = (share_bytes.min(MOST_BYTES) / self.largest_bytes).clamp(1, MOST);
-        Some(message)
+        Some(stored)
     }
 
     fn open_again(&mut self) {

@@ -13,6 +13,7 @@ use super::delivery::Delivery;
 use super::orders;
 use crate::runtime::dead_letter;
 use crate::runtime::outcomes::StoredOutcome;
+use crate::runtime::reading::Stored;
 
 const REPLIES: &[&[u8]] = &[
     b"$JS.ACK.farm-f-tasks.workers.1.2.3.1700000000000000000.4",
@@ -21,6 +22,7 @@ const REPLIES: &[&[u8]] = &[
 const SUBJECTS: &[&[u8]] = &[
     b"farm.f.task.job",
     b"farm.f.result.job.0",
+    b"farm.f.result.job.=0-3",
     b"farm.f.dead.job.0",
 ];
 const HEADERS: &[&[u8]] = &[
@@ -29,6 +31,8 @@ const HEADERS: &[&[u8]] = &[
     b"2.5",
     b"done",
     b"failed",
+    b"chunk",
+    b"0-3",
     b"sleeper-0",
     b"18446744073709551615",
     b"1e300",
@@ -61,6 +65,9 @@ fn message() -> impl Strategy<Value = Message> {
         envelope::DELAY_SECONDS,
         envelope::FAILED,
         envelope::OUTCOME,
+        envelope::CHUNK,
+        envelope::DONE,
+        envelope::APART,
         envelope::ATTEMPT,
         envelope::WORKER,
         envelope::SERVICE_SECONDS,
@@ -112,10 +119,14 @@ proptest! {
     #[test]
     fn outcomes(message in message()) {
         let topology = Topology::new(FarmName::new("f").unwrap());
-        let message = jetstream::Message { message, context: context().clone() };
-        if let Some(outcome) = StoredOutcome::read(&message, &topology) {
-            let line = serde_json::to_string(&outcome.into_line(&message.payload)).unwrap();
-            prop_assert!(!line.contains('\n'));
+        let Some(stored) = Stored::read(message, context()) else {
+            return Ok(());
+        };
+        if let Some(outcome) = StoredOutcome::read(&stored, &topology) {
+            let _ = outcome.results(stored.body());
+            for line in outcome.lines(stored.body()) {
+                prop_assert!(!serde_json::to_string(&line).unwrap().contains('\n'));
+            }
         }
     }
 

@@ -16,8 +16,10 @@ pub(super) struct Queue {
 
 struct Inner {
     ready: VecDeque<Ready>,
-    /// Slots that compute, or are about to look for something to compute.
+    /// Slots that compute, or were opened to.
     busy: usize,
+    /// Those of them that have not taken their first message: their thread may be kept from it.
+    opening: usize,
     /// Slots there are to be.
     slots: usize,
     last_start: Instant,
@@ -29,6 +31,7 @@ impl Queue {
             inner: Mutex::new(Inner {
                 ready: VecDeque::new(),
                 busy: 0,
+                opening: 0,
                 slots,
                 last_start: Instant::now(),
             }),
@@ -51,9 +54,16 @@ impl Queue {
     /// Takes a free slot, if there is one and something to compute in it.
     pub fn open_slot(&self) -> bool {
         let mut inner = self.lock();
-        let open = inner.busy < inner.slots && !inner.ready.is_empty();
+        let open = inner.busy < inner.slots && inner.unclaimed() > 0;
         inner.busy += usize::from(open);
+        inner.opening += usize::from(open);
         open
+    }
+
+    /// The first message of a slot that was opened.
+    pub fn first(&self) -> Option<Ready> {
+        self.lock().opening -= 1;
+        self.next()
     }
 
     /// The next message for a slot; `None` closes the slot.
@@ -70,8 +80,9 @@ impl Queue {
         next
     }
 
+    /// Messages that no slot was opened for.
     pub fn ready(&self) -> usize {
-        self.lock().ready.len()
+        self.lock().unclaimed()
     }
 
     pub fn busy(&self) -> usize {
@@ -92,9 +103,15 @@ impl Queue {
     /// Takes the last message out if there are more than `most` and `fits` it.
     pub fn take_surplus(&self, most: usize, fits: impl Fn(&Ready) -> bool) -> Option<Ready> {
         let mut inner = self.lock();
-        match inner.ready.len() > most {
+        match inner.unclaimed() > most {
             true => inner.ready.pop_back_if(|ready| fits(ready)),
             false => None,
         }
+    }
+}
+
+impl Inner {
+    fn unclaimed(&self) -> usize {
+        self.ready.len().saturating_sub(self.opening)
     }
 }

@@ -62,11 +62,13 @@ impl Slot {
     }
 
     async fn work(self) {
-        while let Some(ready) = self.queue.next() {
+        let mut next = self.queue.first();
+        while let Some(ready) = next {
             let told = self.compute(ready).await;
             // The loop listens until every slot is closed.
             let _ = self.tell.send(told);
             tokio::task::coop::consume_budget().await;
+            next = self.queue.next();
         }
         let _ = self.tell.send(Told::Closed);
     }
