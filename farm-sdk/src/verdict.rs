@@ -13,15 +13,14 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use crate::codec::Encoded;
 use crate::task_error::TaskError;
 
 /// What becomes of a task.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Verdict {
     /// Store the result, then acknowledge the task.
-    Done(Bytes),
+    Done(Encoded),
     /// Deliver the task again after this long.
     Retry { delay: Duration, cause: String },
     /// Keep the task as a dead letter with this cause, then stop delivering it.
@@ -45,7 +44,7 @@ pub(crate) struct RetryPolicy {
 /// the backoff.
 pub(crate) fn judge(
     attempt: u64,
-    result: Result<Bytes, TaskError>,
+    result: Result<Encoded, TaskError>,
     policy: &RetryPolicy,
     unit_random: f64,
 ) -> Verdict {
@@ -101,8 +100,9 @@ mod tests {
 
     #[test]
     fn a_result_is_done_whatever_the_attempt() {
-        let verdict = judge(99, Ok(Bytes::from_static(b"1")), &POLICY, 0.0);
-        assert_eq!(verdict, Verdict::Done(Bytes::from_static(b"1")));
+        let one = Encoded::json(&b"1"[..]);
+        let verdict = judge(99, Ok(one.clone()), &POLICY, 0.0);
+        assert_eq!(verdict, Verdict::Done(one));
     }
 
     #[test]

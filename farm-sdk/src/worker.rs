@@ -4,13 +4,12 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
-use crate::codec;
+use crate::codec::{self, Encoded};
 use crate::context::{TaskContext, TaskFacts};
 use crate::task_error::TaskError;
 
@@ -182,8 +181,13 @@ where
 
 /// A worker whose types are bytes: what the roles handle.
 pub(crate) trait ErasedWorker: Send + Sync {
-    /// Decodes `body`, computes it, encodes the result.
-    fn call(&self, body: Bytes, facts: TaskFacts) -> BoxFuture<'static, Result<Bytes, TaskError>>;
+    /// Decodes `task`, computes it, encodes the result in the same codec; in JSON if the task is raw
+    /// bytes and the result is not.
+    fn call(
+        &self,
+        task: Encoded,
+        facts: TaskFacts,
+    ) -> BoxFuture<'static, Result<Encoded, TaskError>>;
 }
 
 /// A worker together with the state that `init` built.
@@ -193,18 +197,22 @@ pub(crate) struct Bound<W: Worker> {
 }
 
 impl<W: Worker> ErasedWorker for Bound<W> {
-    fn call(&self, body: Bytes, facts: TaskFacts) -> BoxFuture<'static, Result<Bytes, TaskError>> {
+    fn call(
+        &self,
+        task: Encoded,
+        facts: TaskFacts,
+    ) -> BoxFuture<'static, Result<Encoded, TaskError>> {
         let worker = Arc::clone(&self.worker);
         let context = TaskContext::new(Arc::clone(&self.state), facts);
         Box::pin(async move {
-            let input: W::Input = codec::decode(&body).map_err(|mismatch| {
+            let input: W::Input = codec::decode(&task).map_err(|mismatch| {
                 TaskError::permanent(format!("the task does not fit the worker: {mismatch}"))
             })?;
-            drop(body);
+            let codec = task.codec;
+            drop(task);
             let output = worker.process(input, context).await?;
-            codec::encode(&output).map_err(|error| {
-                TaskError::permanent(format!("the result cannot be written as JSON: {error}"))
-            })
+            codec::encode(&output, codec)
+                .map_err(|error| TaskError::permanent(format!("the result {error}")))
         })
     }
 }
