@@ -9,11 +9,12 @@ use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind,
 use farm_core::envelope::{self, Outcome};
 use farm_core::http::{Ended, JobStatus, TaskOutcome};
 use farm_core::topology::Topology;
-use farm_core::{JobId, TaskId};
+use farm_core::{Codec, JobId, TaskId};
 use serde_json::value::RawValue;
 use tokio::io::AsyncReadExt;
 
 use crate::clock;
+use crate::codec::{self, Shown, shown};
 use crate::runtime::broker::Broker;
 use crate::runtime::reading::{Reading, Selection};
 use crate::task_error::chain;
@@ -37,6 +38,7 @@ pub(crate) struct StoredOutcome {
     pub replay: u64,
     pub stored_seconds: f64,
     pub traceparent: Option<String>,
+    pub codec: Codec,
 }
 
 impl StoredOutcome {
@@ -63,14 +65,21 @@ impl StoredOutcome {
             replay: number(envelope::REPLAY).unwrap_or(0),
             stored_seconds,
             traceparent: text(headers, envelope::TRACEPARENT).map(str::to_owned),
+            codec: codec::stored(Some(headers)),
         })
     }
 
     /// The line that clients get.
     pub fn into_line(self, body: &[u8]) -> TaskOutcome {
-        let (output, error) = match self.outcome {
-            Outcome::Done => (raw(body), None),
-            Outcome::Failed => (None, Some(serde_json::from_slice(body).unwrap_or_default())),
+        let (output, output_base64, error) = match self.outcome {
+            Outcome::Done => match shown(self.codec, body) {
+                Shown::Json(json) => (Some(json), None, None),
+                Shown::Base64(text) => (None, Some(text), None),
+            },
+            Outcome::Failed => {
+                let cause = serde_json::from_slice(body).unwrap_or_default();
+                (None, None, Some(cause))
+            }
         };
         TaskOutcome {
             task: self.task.key.to_string(),
@@ -84,6 +93,7 @@ impl StoredOutcome {
                 .in_deadline
                 .map(|met| met && self.outcome == Outcome::Done),
             output,
+            output_base64,
             error,
         }
     }

@@ -8,11 +8,12 @@ use async_nats::jetstream::context::{PublishAckFuture, PublishError};
 use async_nats::jetstream::message::PublishMessage;
 use axum::http::StatusCode;
 use bytes::Bytes;
-use farm_core::{JobId, TaskId, TaskKey, envelope};
+use farm_core::{Codec, JobId, TaskId, TaskKey, envelope};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::Instant;
 
 use super::{Request, Tasks};
+use crate::codec;
 use crate::http::Face;
 use crate::http::refusal::Refusal;
 use crate::runtime::broker::{self, Broker};
@@ -33,6 +34,7 @@ pub(crate) struct Publisher<'a> {
     job: &'a JobId,
     subject: String,
     deadline: Option<String>,
+    codec: Codec,
     traceparent: Option<&'a str>,
     next_sequence: u64,
     accepted: u64,
@@ -58,6 +60,7 @@ impl<'a> Publisher<'a> {
                 .deadline
                 .map(|d| envelope::format_seconds(d.as_secs_f64())),
             traceparent: request.traceparent.as_deref(),
+            codec: request.form.tasks_in,
             next_sequence: 0,
             accepted: 0,
             window: VecDeque::with_capacity(WINDOW),
@@ -108,6 +111,7 @@ impl<'a> Publisher<'a> {
         let span = self.face.tracer.submit(&task, self.traceparent);
         let mut headers = HeaderMap::new();
         headers.insert(envelope::TASK, task.key.as_str());
+        codec::note(&mut headers, self.codec);
         if let Some(deadline) = &self.deadline {
             headers.insert(envelope::DEADLINE_SECONDS, deadline.as_str());
         }

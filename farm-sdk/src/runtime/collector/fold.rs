@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::attempt::message_of;
+use crate::codec::{self, Encoded};
 use crate::collector::ErasedCollector;
 use crate::runtime::broker::Broker;
 use crate::runtime::outcomes;
@@ -86,7 +87,10 @@ async fn fold_once(
     keep(broker, job, &summary).await.map_err(Failure::Broker)
 }
 
-fn run(collector: &dyn ErasedCollector, mut feed: mpsc::Receiver<Bytes>) -> Result<Bytes, String> {
+fn run(
+    collector: &dyn ErasedCollector,
+    mut feed: mpsc::Receiver<Encoded>,
+) -> Result<Bytes, String> {
     let mut folding = collector.start().ok_or("this farm folds nothing")?;
     while let Some(result) = feed.blocking_recv() {
         folding.push(&result)?;
@@ -98,7 +102,7 @@ async fn feed_results(
     broker: &Broker,
     job: &JobId,
     count: u64,
-    results: &mpsc::Sender<Bytes>,
+    results: &mpsc::Sender<Encoded>,
 ) -> Result<(), String> {
     if count == 0 {
         return Ok(());
@@ -112,8 +116,11 @@ async fn feed_results(
             .as_ref()
             .and_then(|headers| headers.get(envelope::OUTCOME))
             .and_then(|outcome| Outcome::parse(outcome.as_str()));
-        let stopped =
-            outcome == Some(Outcome::Done) && results.send(message.payload.clone()).await.is_err();
+        let result = Encoded {
+            codec: codec::stored(message.headers.as_ref()),
+            bytes: message.payload.clone(),
+        };
+        let stopped = outcome == Some(Outcome::Done) && results.send(result).await.is_err();
         if stopped {
             // The fold failed; it says why.
             return Ok(());

@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 use async_nats::HeaderMap;
 use async_nats::jetstream::{AckKind, Message};
 use bytes::Bytes;
-use farm_core::TaskId;
 use farm_core::envelope;
 use farm_core::topology::Topology;
+use farm_core::{Codec, TaskId};
 
 use crate::clock;
+use crate::codec;
 use crate::runtime::task_name;
 use crate::task_error::chain;
 
@@ -26,6 +27,7 @@ pub(crate) struct Delivery {
     pub submitted_seconds: f64,
     pub deadline: Option<Duration>,
     pub replay: u64,
+    pub codec: Codec,
     /// Why the message is no task of this farm, if it is none.
     pub defect: Option<String>,
 }
@@ -54,9 +56,14 @@ impl Delivery {
         let stored_seconds = clock::seconds(SystemTime::from(info.published));
         let headers = message.headers.as_ref();
         let (task, defect) = task_name::of(&message.subject, headers, topology, stream_sequence)?;
+        let (codec, unknown) = match codec::of(headers) {
+            Ok(codec) => (codec, None),
+            Err(error) => (Codec::Raw, Some(error.to_string())),
+        };
         Ok(Self {
             task,
-            defect,
+            defect: defect.or(unknown),
+            codec,
             delivered,
             delivery_sequence,
             pending,
@@ -75,6 +82,11 @@ impl Delivery {
 
     pub fn body(&self) -> Bytes {
         self.message.payload.clone()
+    }
+
+    /// The word for how the body is encoded, if the task has one.
+    pub fn codec_word(&self) -> Option<&str> {
+        codec::word(self.message.headers.as_ref())
     }
 
     pub fn traceparent(&self) -> Option<&str> {

@@ -11,6 +11,7 @@ use super::settle::{Settled, Settling};
 use super::{Ready, Slot, WorkerRole};
 use crate::attempt::attempt;
 use crate::clock;
+use crate::codec::Encoded;
 use crate::context::TaskFacts;
 use crate::metrics::Computed;
 use crate::runtime::outcomes;
@@ -101,10 +102,10 @@ async fn compute(role: &WorkerRole, delivery: &Delivery, past: Option<Past>) -> 
         draining: role.draining.clone(),
         threads: Some(role.threads.clone()),
     };
-    let (worker, body) = (Arc::clone(&role.worker), delivery.body());
+    let (worker, codec, bytes) = (Arc::clone(&role.worker), delivery.codec, delivery.body());
     let computing = role
         .user
-        .spawn(async move { attempt(worker.as_ref(), body, facts).await });
+        .spawn(async move { attempt(worker.as_ref(), Encoded { codec, bytes }, facts).await });
     tokio::select! {
         result = computing => {
             let unit_random = f64::from(fresh_random()) / f64::from(u32::MAX);

@@ -12,11 +12,12 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
-use bytes::Bytes;
+use farm_core::Codec;
 use farm_core::envelope::{self, Outcome};
 use farm_core::http::DeadLetter;
 
 use crate::clock;
+use crate::codec::{self, Encoded};
 use crate::runtime::broker::{Broker, Refusal, refusal};
 use crate::runtime::dead_letter;
 use crate::runtime::outcomes;
@@ -110,7 +111,7 @@ impl Settling<'_> {
     /// the dead letter that may be missing.
     async fn bury(&self, cause: String) -> Settled {
         let (task, attempts) = (&self.delivery.task, self.delivery.delivered);
-        let note = Bytes::from(serde_json::Value::from(cause.as_str()).to_string());
+        let note = Encoded::json(serde_json::Value::from(cause.as_str()).to_string());
         match self.store(Outcome::Failed, note).await {
             Stored::New => {
                 tracing::warn!(%task, attempts, cause, "a task failed for good: dead letter");
@@ -152,11 +153,15 @@ impl Settling<'_> {
             died_seconds: clock::now_seconds(),
             replays: self.delivery.replay,
             deadline_seconds: self.delivery.deadline.map(|d| d.as_secs_f64()),
+            codec: self.delivery.codec_word().map(str::to_owned),
             body: String::new(),
             body_is_hex: false,
         };
         let subject = self.broker.topology.dead_subject(&self.delivery.task);
-        let bare = PublishMessage::build().payload(self.delivery.body());
+        let mut bare = PublishMessage::build().payload(self.delivery.body());
+        if let Some(codec) = &letter.codec {
+            bare = bare.header(envelope::CODEC, codec.as_str());
+        }
         let full = bare.clone().headers(dead_letter::headers(&letter));
         let mut last = 0;
         let mut pause = PAUSE;
@@ -199,12 +204,12 @@ impl Settling<'_> {
     }
 
     /// Stores the outcome, unless there is one that can be read back.
-    async fn store(&self, outcome: Outcome, body: Bytes) -> Stored {
+    async fn store(&self, outcome: Outcome, body: Encoded) -> Stored {
         let task = &self.delivery.task;
         let subject = self.broker.topology.result_subject(task);
         let message = PublishMessage::build()
-            .payload(body)
-            .headers(self.headers(outcome));
+            .payload(body.bytes)
+            .headers(self.headers(outcome, body.codec));
         // Of before a replay; it was taken back before the task was queued again.
         let mut superseded = 0;
         let mut pause = PAUSE;
@@ -230,9 +235,10 @@ impl Settling<'_> {
         }
     }
 
-    fn headers(&self, outcome: Outcome) -> HeaderMap {
+    fn headers(&self, outcome: Outcome, codec: Codec) -> HeaderMap {
         let delivery = self.delivery;
         let mut headers = HeaderMap::new();
+        codec::note(&mut headers, codec);
         headers.insert(envelope::OUTCOME, outcome.as_str());
         headers.insert(envelope::ATTEMPT, delivery.delivered.to_string());
         headers.insert(envelope::WORKER, self.replica);
