@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /` | [`Accepted`], or [`Ended`] with `?wait=` |
+//! | `POST /` in JSON, [`NDJSON`], [`MESSAGE_PACK`] or [`OCTET_STREAM`] | [`Accepted`], or [`Ended`] with `?wait=` |
 //! | `GET /` | [`FarmStatus`] |
 //! | `GET /jobs/{job}` | [`JobStatus`] |
 //! | `GET /jobs/{job}/results?after=` | [`TaskOutcome`], one per line |

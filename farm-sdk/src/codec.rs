@@ -129,4 +129,6 @@ fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Mismatch> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -243,3 +243,28 @@ async fn a_replay_keeps_the_codec() {
     assert_eq!(second.cause, first.cause);
     assert!(!second.cause.contains("does not fit"), "{second:?}");
 }
+
+#[tokio::test]
+async fn an_empty_body_is_a_raw_task_and_stays_one_in_a_replay() {
+    let nats = NatsServer::start().await;
+    let mirror = Function::mirror(&nats);
+    let replica = mirror.start().await;
+    let job = submit(&replica, OCTET_STREAM, b"").await.job;
+    let first = only_dead_letter(&replica).await;
+    assert_eq!(first.cause, "there is nothing to mirror");
+    assert_eq!(
+        (first.codec.as_deref(), first.body.as_str()),
+        (Some("raw"), "")
+    );
+
+    let all = format!("/dead/replay?job={job}");
+    let replayed: Replayed = replica.http.json(Method::POST, &all).await;
+
+    assert_eq!(replayed.replayed, 1);
+    let second = eventually("it fails again", SOON, async || {
+        let letter = replica.http.dead_letters("").await.pop()?;
+        (letter.replays == 1).then_some(letter)
+    })
+    .await;
+    assert_eq!((second.codec, second.cause), (first.codec, first.cause));
+}

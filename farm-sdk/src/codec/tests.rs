@@ -114,14 +114,6 @@ proptest! {
             prop_assert_eq!(decode::<Raw>(&written).unwrap().to_vec(), bytes.clone());
         }
     }
-
-    #[test]
-    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-        for codec in Codec::ALL {
-            let _ = decode::<Sample>(&encoded(codec, &bytes));
-            let _ = decode::<Raw>(&encoded(codec, &bytes));
-        }
-    }
 }
 
 #[test]
