@@ -14,6 +14,9 @@ pub const SUBMITTED_SECONDS: &str = "farm-submitted-seconds";
 pub const DEADLINE_SECONDS: &str = "farm-deadline-seconds";
 /// How often the task came back from the dead letters. Default: 0.
 pub const REPLAY: &str = "farm-replay";
+/// On a task, result or dead letter: how its body is encoded, as `json`, `msgpack` or `raw`
+/// ([`Codec`](crate::Codec)). Default: `json`.
+pub const CODEC: &str = "farm-codec";
 /// On a result: `done` or `failed` ([`Outcome`]).
 pub const OUTCOME: &str = "farm-outcome";
 /// On a result: deliveries of the task so far, this one included.

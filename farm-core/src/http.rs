@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /` | [`Accepted`], or [`Ended`] with `?wait=` |
+//! | `POST /` in JSON, [`NDJSON`], [`MESSAGE_PACK`] or [`OCTET_STREAM`] | [`Accepted`], or [`Ended`] with `?wait=` |
 //! | `GET /` | [`FarmStatus`] |
 //! | `GET /jobs/{job}` | [`JobStatus`] |
 //! | `GET /jobs/{job}/results?after=` | [`TaskOutcome`], one per line |
@@ -29,6 +29,10 @@ pub const IDEMPOTENCY_KEY_HEADER: &str = "idempotency-key";
 pub const CALLBACK_URL_HEADER: &str = "x-callback-url";
 /// Content type of streams of JSON values, one a line.
 pub const NDJSON: &str = "application/x-ndjson";
+/// Content type of one value in MessagePack.
+pub const MESSAGE_PACK: &str = "application/msgpack";
+/// Content type of a body that is one task of raw bytes.
+pub const OCTET_STREAM: &str = "application/octet-stream";
 
 /// A job whose tasks are all stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,9 +155,13 @@ pub struct TaskOutcome {
     /// Whether it came inside its deadline; absent if it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_deadline: Option<bool>,
-    /// What the worker returned, if it did.
+    /// What the worker returned, if it did. From MessagePack, bytes are base64 and numbers that
+    /// JSON has not are `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Box<RawValue>>,
+    /// What the worker returned, in base64, if that is raw bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_base64: Option<String>,
     /// Why it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -192,6 +200,10 @@ pub struct DeadLetter {
     /// Sojourn time that was allowed to it, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_seconds: Option<f64>,
+    /// How the body is encoded, as the task said: `msgpack`, `raw`, or a word that nobody knows.
+    /// Absent for JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<String>,
     /// The task's body, as text.
     pub body: String,
     /// True if the body was no UTF-8 text: `body` is then hexadecimal.

@@ -10,7 +10,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use farm_core::control::MAX_SLOTS;
 use farm_core::quantity::{parse_bytes, parse_duration, parse_rate};
-use farm_core::{FarmName, Roles};
+use farm_core::{Codec, FarmName, Roles};
 use farm_nats::{Access, secrets_folder};
 
 use crate::error::Error;
@@ -50,6 +50,8 @@ pub(crate) struct Config {
     pub ack_wait: Setting<Duration>,
     pub retry: RetryPolicy,
     pub deadline: Option<Duration>,
+    /// In which the tasks are encoded that are submitted in JSON or made by the emitter function.
+    pub codec: Codec,
     pub result_ttl: Setting<Duration>,
     pub queue_max_tasks: Setting<i64>,
     pub queue_max_bytes: Setting<i64>,
@@ -182,6 +184,7 @@ pub(crate) const KEYS: &[&str] = &[
     "FARM_BACKOFF",
     "FARM_BACKOFF_MAX",
     "FARM_DEADLINE",
+    "FARM_CODEC",
     "FARM_RESULT_TTL",
     "FARM_QUEUE_MAX_TASKS",
     "FARM_QUEUE_MAX_BYTES",
@@ -269,6 +272,13 @@ impl Config {
                 .value,
             ack_wait: reader.duration("FARM_ACK_WAIT", 30 * SECOND, SECOND / 10),
             retry,
+            codec: reader
+                .word(
+                    "FARM_CODEC",
+                    Codec::Json,
+                    &[Codec::Json, Codec::MessagePack].map(|codec| (codec.as_str(), codec)),
+                )
+                .value,
             deadline: reader
                 .read("FARM_DEADLINE", None, |text| {
                     parse_duration(text).map(Some).map_err(|e| e.to_string())
@@ -398,6 +408,7 @@ mod tests {
             ("FARM_TELEMETRY_INTERVAL", "0s"),
             ("FARM_STORAGE", "tape"),
             ("FARM_GRANULARITY", "fine"),
+            ("FARM_CODEC", "raw"),
             ("FARM_QUEUE_MAX_BYTES", "1"),
             ("FARM_MAX_HEADER", "1MiB"),
             ("FARM_MAX_REQUEST_RATE", "100"),

@@ -13,15 +13,14 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use crate::codec::Encoded;
 use crate::task_error::TaskError;
 
 /// What becomes of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Verdict {
     /// Store the result, then acknowledge the task.
-    Done(Bytes),
+    Done(Encoded),
     /// Deliver the task again after this long.
     Retry { delay: Duration, cause: String },
     /// Keep the task as a dead letter with this cause, then stop delivering it.
@@ -55,7 +54,7 @@ pub(crate) struct RetryPolicy {
 /// the backoff.
 pub(crate) fn judge(
     attempt: u64,
-    result: Result<Bytes, TaskError>,
+    result: Result<Encoded, TaskError>,
     policy: &RetryPolicy,
     unit_random: impl FnOnce() -> f64,
 ) -> Verdict {
@@ -111,8 +110,9 @@ mod tests {
 
     #[test]
     fn a_result_is_done_whatever_the_attempt() {
-        let verdict = judge(99, Ok(Bytes::from_static(b"1")), &POLICY, || 0.0);
-        assert_eq!(verdict, Verdict::Done(Bytes::from_static(b"1")));
+        let one = Encoded::json(&b"1"[..]);
+        let verdict = judge(99, Ok(one.clone()), &POLICY, || 0.0);
+        assert_eq!(verdict, Verdict::Done(one));
     }
 
     #[test]
@@ -145,7 +145,12 @@ mod tests {
     #[test]
     fn the_workers_own_delay_wins() {
         let delay = Duration::from_secs(77);
-        let verdict = judge(1, Err(TaskError::retry_after(delay, "busy")), &POLICY, || 0.0);
+        let verdict = judge(
+            1,
+            Err(TaskError::retry_after(delay, "busy")),
+            &POLICY,
+            || 0.0,
+        );
         assert_eq!(
             verdict,
             Verdict::Retry {

@@ -77,7 +77,11 @@ async fn each_task_of_a_chunk_has_its_own_verdict() {
             7 | 9 => assert_eq!(outcome.outcome, Outcome::Failed),
             _ => assert_eq!(tag(outcome), number.to_string()),
         }
-        assert_eq!(outcome.attempt, if *number == 8 { 2 } else { 1 }, "{number}");
+        assert_eq!(
+            outcome.attempt,
+            if *number == 8 { 2 } else { 1 },
+            "{number}"
+        );
     }
     let letters: Vec<_> = dead.iter().map(|letter| letter.task.key.as_str()).collect();
     assert_eq!(letters, ["7", "9"]);
@@ -268,7 +272,11 @@ async fn a_broken_chunk_is_a_dead_letter() {
         (dead.len() == 3).then_some(dead)
     })
     .await;
-    assert!(dead.iter().all(|letter| letter.cause.contains("broken chunk")), "{dead:?}");
+    assert!(
+        dead.iter()
+            .all(|letter| letter.cause.contains("broken chunk")),
+        "{dead:?}"
+    );
     assert_eq!(on_nats.counts().await.tasks, 0);
 }
 

@@ -13,6 +13,7 @@ fn letter(task: &str) -> DeadLetter {
         died_seconds: 1000.0,
         replays: 0,
         deadline_seconds: Some(2.0),
+        codec: None,
         body: r#"{"path":"a.jpg"}"#.to_owned(),
         body_is_hex: false,
     }

@@ -301,6 +301,9 @@ async fn publish(broker: &Broker, letter: &DeadLetter, body: Bytes) -> Result<()
     let mut headers = HeaderMap::new();
     headers.insert(envelope::TASK, task.key.as_str());
     headers.insert(envelope::REPLAY, replay.to_string());
+    if let Some(codec) = &letter.codec {
+        headers.insert(envelope::CODEC, codec.as_str());
+    }
     if let Some(seconds) = letter.deadline_seconds {
         headers.insert(
             envelope::DEADLINE_SECONDS,

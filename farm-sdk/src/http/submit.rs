@@ -16,13 +16,14 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use farm_core::JobId;
 use farm_core::envelope;
 use farm_core::http::{
-    Accepted, CALLBACK_URL_HEADER, DEADLINE_HEADER, IDEMPOTENCY_KEY_HEADER, NDJSON,
+    Accepted, CALLBACK_URL_HEADER, DEADLINE_HEADER, IDEMPOTENCY_KEY_HEADER, MESSAGE_PACK, NDJSON,
+    OCTET_STREAM,
 };
 use farm_core::job::{ChunkBounds, JobSpec};
 use farm_core::quantity::parse_duration;
+use farm_core::{Codec, JobId};
 use farm_http::Turn;
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -38,7 +39,7 @@ use crate::runtime::broker::Broker;
 use crate::runtime::jobs::{Claim, Jobs, has_ended};
 use crate::runtime::outcomes;
 use publish::Publisher;
-use read::Tasks;
+use read::{Form, Tasks};
 pub(crate) use room::Room;
 
 /// Tasks looked at before the first is published, so that a small bad body leaves no trace.
@@ -67,7 +68,7 @@ pub(crate) struct Query {
 
 /// What a submit asks for beside its tasks.
 struct Request {
-    framing: Framing,
+    form: Form,
     deadline: Option<Duration>,
     callback_url: Option<String>,
     idempotency_key: Option<String>,
@@ -142,10 +143,7 @@ fn read_request(face: &Face, headers: &HeaderMap, parameters: &Query) -> Result<
             .transpose()
             .map_err(|error| Refusal::bad_request(format!("{name}: {error}")))
     };
-    let framing = match text(header::CONTENT_TYPE.as_str())? {
-        Some(kind) if kind.starts_with(NDJSON) => Framing::Lines,
-        _ => Framing::Json,
-    };
+    let form = form(face, text(header::CONTENT_TYPE.as_str())?.as_deref())?;
     let callback_url = text(CALLBACK_URL_HEADER)?;
     if let Some(url) = &callback_url {
         check_callback_url(url)?;
@@ -160,13 +158,38 @@ fn read_request(face: &Face, headers: &HeaderMap, parameters: &Query) -> Result<
         ));
     }
     Ok(Request {
-        framing,
+        form,
         deadline: duration(DEADLINE_HEADER, text(DEADLINE_HEADER)?.as_deref())?
             .or(face.config.deadline),
         callback_url,
         idempotency_key,
         traceparent: text(envelope::TRACEPARENT)?,
         wait: duration("wait", parameters.wait.as_deref())?.map(|wait| wait.min(LONGEST_WAIT)),
+    })
+}
+
+/// How a body of this content type is read; JSON unless the type says otherwise.
+fn form(face: &Face, content_type: Option<&str>) -> Result<Form, Refusal> {
+    let kind = content_type.and_then(|kind| kind.split(';').next());
+    let (framing, values_in) = match kind.unwrap_or_default().trim_end() {
+        NDJSON => (Framing::Lines, Codec::Json),
+        MESSAGE_PACK => (Framing::Whole, Codec::MessagePack),
+        OCTET_STREAM => (Framing::Whole, Codec::Raw),
+        _ => (Framing::Json, Codec::Json),
+    };
+    if values_in == Codec::Raw && !face.emitter.takes_raw() {
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!(
+                "farm {} takes no raw bytes ({OCTET_STREAM}): send JSON, NDJSON or {MESSAGE_PACK}",
+                face.config.farm
+            ),
+        ));
+    }
+    Ok(Form {
+        framing,
+        values_in,
+        tasks_in: face.emitter.task_codec(values_in, face.config.codec),
     })
 }
 
@@ -240,7 +263,7 @@ async fn take_in(
         tokio::spawn(tokio::time::timeout(LINGER, let_pass(body)));
         return Ok(accepted);
     }
-    let (mut tasks, reading) = read::start(face, request.framing, body, turn);
+    let (mut tasks, reading) = read::start(face, request.form, body, turn);
     // Small bodies are understood as a whole before anything is done about them.
     let held = hold(&mut tasks).await?;
     let job = match admit(broker, &request).await? {

@@ -11,10 +11,11 @@ use farm_core::chunk::{self, ChunkId, ChunkRange, Entry};
 use farm_core::envelope::{self, Outcome};
 use farm_core::http::{Cursor, Ended, JobStatus, TaskOutcome};
 use farm_core::topology::Topology;
-use farm_core::{JobId, TaskId, TaskKey};
+use farm_core::{Codec, JobId, TaskId, TaskKey};
 use serde_json::value::RawValue;
 use tokio::io::AsyncReadExt;
 
+use crate::codec::{self, Encoded, Shown, shown};
 use crate::runtime::broker::Broker;
 use crate::runtime::reading::{Reading, Selection, Stored};
 use crate::task_error::chain;
@@ -52,6 +53,7 @@ pub(crate) struct StoredOutcome {
     pub replay: u64,
     pub stored_seconds: f64,
     pub traceparent: Option<String>,
+    pub codec: Codec,
 }
 
 impl StoredOutcome {
@@ -77,6 +79,7 @@ impl StoredOutcome {
             replay: number(headers, envelope::REPLAY).unwrap_or(0),
             stored_seconds,
             traceparent: text(headers, envelope::TRACEPARENT).map(str::to_owned),
+            codec: codec::stored(Some(headers)),
         })
     }
 
@@ -89,16 +92,20 @@ impl StoredOutcome {
     }
 
     /// The encoded results of those tasks, in their order.
-    pub fn results(&self, body: &Bytes) -> Vec<Bytes> {
+    pub fn results(&self, body: &Bytes) -> Vec<Encoded> {
+        let encoded = |bytes| Encoded {
+            codec: self.codec,
+            bytes,
+        };
         match self.whose {
             Whose::Task { outcome, .. } => match outcome {
-                Outcome::Done => vec![body.clone()],
+                Outcome::Done => vec![encoded(body.clone())],
                 Outcome::Failed => Vec::new(),
             },
             Whose::Chunk { range, .. } => {
                 let entries = self.entries(range, body).into_iter();
                 let output = |entry| match entry {
-                    Entry::Done { output, .. } => Some(output),
+                    Entry::Done { output, .. } => Some(encoded(output)),
                     Entry::Apart(_) => None,
                 };
                 entries.filter_map(output).collect()
@@ -142,9 +149,15 @@ impl StoredOutcome {
         service_seconds: f64,
         body: &[u8],
     ) -> TaskOutcome {
-        let (output, error) = match outcome {
-            Outcome::Done => (raw(body), None),
-            Outcome::Failed => (None, Some(serde_json::from_slice(body).unwrap_or_default())),
+        let (output, output_base64, error) = match outcome {
+            Outcome::Done => match shown(self.codec, body) {
+                Shown::Json(json) => (Some(json), None, None),
+                Shown::Base64(text) => (None, Some(text), None),
+            },
+            Outcome::Failed => {
+                let cause = serde_json::from_slice(body).unwrap_or_default();
+                (None, None, Some(cause))
+            }
         };
         let sequence = self.sequence;
         TaskOutcome {
@@ -157,6 +170,7 @@ impl StoredOutcome {
             sojourn_seconds: self.sojourn_seconds,
             in_deadline: self.in_deadline.map(|met| met && outcome == Outcome::Done),
             output,
+            output_base64,
             error,
         }
     }

@@ -10,12 +10,13 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use farm_core::chunk::{ChunkId, ChunkRange, read_tasks};
 use farm_core::job::ChunkBounds;
-use farm_core::{JobId, TaskId, TaskKey, envelope};
+use farm_core::{Codec, JobId, TaskId, TaskKey, envelope};
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use super::hand::{self, Hand};
 use super::{Request, Tasks};
+use crate::codec;
 use crate::granularity::MOST_BYTES;
 use crate::http::Face;
 use crate::http::refusal::Refusal;
@@ -43,6 +44,7 @@ pub(crate) struct Publisher<'a> {
     job: &'a JobId,
     subject: Subject,
     deadline: Option<String>,
+    codec: Codec,
     traceparent: Option<&'a str>,
     packing: Packing,
     hand: Hand,
@@ -105,6 +107,7 @@ impl<'a> Publisher<'a> {
                 .deadline
                 .map(|d| envelope::format_seconds(d.as_secs_f64())),
             traceparent: request.traceparent.as_deref(),
+            codec: request.form.tasks_in,
             packing: match bounds {
                 Some(bounds) => Packing::Fixed(bounds),
                 None => Packing::Adaptive(most_bytes(broker)),
@@ -210,7 +213,7 @@ impl<'a> Publisher<'a> {
         let Some(sent) = self.window.get_mut(index) else {
             return;
         };
-        let headers = sent.headers(self.job, self.deadline.as_deref());
+        let headers = sent.headers(self.job, self.codec, self.deadline.as_deref());
         let (subject, body) = (self.subject.clone(), sent.body.clone());
         let refused = self.publishing.send(sent.ticket, subject, headers, body);
         sent.answer = match refused.await {
@@ -399,8 +402,9 @@ impl Sent {
         self.when + ANSWER
     }
 
-    fn headers(&self, job: &JobId, deadline: Option<&str>) -> HeaderMap {
+    fn headers(&self, job: &JobId, codec: Codec, deadline: Option<&str>) -> HeaderMap {
         let mut headers = HeaderMap::new();
+        codec::note(&mut headers, codec);
         match ChunkRange::new(self.first, self.tasks) {
             Ok(range) if self.tasks > 1 => {
                 headers.insert(CHUNK, range.to_string());

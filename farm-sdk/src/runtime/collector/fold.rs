@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::attempt::message_of;
+use crate::codec::Encoded;
 use crate::collector::ErasedCollector;
 use crate::runtime::broker::Broker;
 use crate::runtime::outcomes::{self, StoredOutcome};
@@ -87,7 +88,7 @@ async fn fold_once(
 
 fn run(
     collector: &dyn ErasedCollector,
-    mut feed: mpsc::Receiver<Vec<Bytes>>,
+    mut feed: mpsc::Receiver<Vec<Encoded>>,
 ) -> Result<Bytes, String> {
     let mut folding = collector.start().ok_or("this farm folds nothing")?;
     while let Some(results) = feed.blocking_recv() {
@@ -103,7 +104,7 @@ async fn feed_results(
     broker: &Broker,
     job: &JobId,
     count: u64,
-    results: &mpsc::Sender<Vec<Bytes>>,
+    results: &mpsc::Sender<Vec<Encoded>>,
 ) -> Result<(), String> {
     if count == 0 {
         return Ok(());

@@ -23,6 +23,7 @@ use super::life::{note, note_chunk};
 use super::past::Past;
 use super::settle::{self, Settling, Stored, end_of};
 use super::{Ready, WorkerRole};
+use crate::codec::Encoded;
 use crate::runtime::outcomes;
 
 /// Tasks settled or queued at once.
@@ -176,7 +177,7 @@ pub(super) fn headers(
         &role.config.replica,
         &delivery.terms,
         id,
-        settled.done,
+        settled,
         delivery.traceparent(),
     )
 }
@@ -192,9 +193,7 @@ impl Completing<'_> {
             Apart::Retry { delay, cause } => {
                 let task = self.id.task(index);
                 tracing::warn!(%task, cause, ?delay, "a task failed, to be tried again");
-                self.role
-                    .metrics
-                    .settled(settle::Settled::Retried.as_str());
+                self.role.metrics.settled(settle::Settled::Retried.as_str());
                 self.queue_alone(index, 1, Some(*delay)).await
             }
             Apart::Requeued { count: 1 } => self.queue_alone(index, 0, None).await,
@@ -222,12 +221,13 @@ impl Completing<'_> {
         self.tasks.get(index as usize).cloned().unwrap_or_default()
     }
 
-    async fn settle(&self, index: u32, end: Result<Bytes, String>, service: Duration) -> bool {
+    async fn settle(&self, index: u32, end: Result<Encoded, String>, service: Duration) -> bool {
         let settling = Settling {
             broker: &self.role.broker,
             replica: &self.role.config.replica,
             task: &self.id.task(index),
             body: self.body(index),
+            codec_word: self.delivery.codec_word().map(str::to_owned),
             terms: &self.delivery.terms,
             service,
             traceparent: self.delivery.traceparent().map(str::to_owned),
@@ -285,7 +285,11 @@ impl Completing<'_> {
             envelope::SUBMITTED_SECONDS,
             envelope::format_seconds(self.delivery.terms.submitted_seconds),
         );
-        for name in [envelope::DEADLINE_SECONDS, envelope::TRACEPARENT] {
+        for name in [
+            envelope::CODEC,
+            envelope::DEADLINE_SECONDS,
+            envelope::TRACEPARENT,
+        ] {
             if let Some(value) = self.delivery.header(name) {
                 headers.insert(name, value);
             }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use farm_core::Codec;
 use farm_core::chunk::{Apart, OutcomeWriter};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -29,6 +30,8 @@ struct State {
     tasks: u32,
     room_bytes: usize,
     outcomes: OutcomeWriter,
+    /// Of the results so far; one message names one.
+    codec: Option<Codec>,
     /// Tasks that have ended, of which nothing else is to be done.
     apart: Vec<(u32, Apart)>,
     services_seconds: Vec<f32>,
@@ -44,6 +47,7 @@ struct State {
 /// What a bundle came to: to be stored as one outcome.
 pub(super) struct Settled {
     pub body: Bytes,
+    pub codec: Codec,
     pub done: u32,
     /// Tasks whose outcome is elsewhere, by their place in the chunk.
     pub apart: Vec<(u32, Apart)>,
@@ -65,6 +69,7 @@ impl Bundle {
                 tasks,
                 room_bytes,
                 outcomes: OutcomeWriter::default(),
+                codec: None,
                 apart: Vec::new(),
                 services_seconds: Vec::new(),
                 started: None,
@@ -151,12 +156,13 @@ impl State {
         let index = self.next - 1;
         let apart = match verdict {
             Verdict::Done(output) => {
-                let bytes = self.outcomes.body_bytes() + OutcomeWriter::cost_bytes(output.len());
-                if bytes > self.room_bytes {
+                let cost_bytes = OutcomeWriter::cost_bytes(output.bytes.len());
+                let fits = self.outcomes.body_bytes() + cost_bytes <= self.room_bytes;
+                if !fits || *self.codec.get_or_insert(output.codec) != output.codec {
                     return Some(Verdict::Done(output));
                 }
                 let service_seconds = service.as_secs_f32();
-                self.outcomes.push_done(service_seconds, &output);
+                self.outcomes.push_done(service_seconds, &output.bytes);
                 self.services_seconds.push(service_seconds);
                 return None;
             }
@@ -185,6 +191,7 @@ impl State {
         let done = outcomes.done();
         Settled {
             body: outcomes.finish(),
+            codec: self.codec.unwrap_or_default(),
             done,
             apart,
             services_seconds: std::mem::take(&mut self.services_seconds),
@@ -211,6 +218,7 @@ pub(super) fn dissolved(tasks: u32) -> Settled {
     }
     Settled {
         body: outcomes.finish(),
+        codec: Codec::default(),
         done: 0,
         apart,
         services_seconds: Vec::new(),
@@ -220,12 +228,13 @@ pub(super) fn dissolved(tasks: u32) -> Settled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Encoded;
     use farm_core::chunk::{Entry, read_outcome};
 
     const SERVICE: Duration = Duration::from_millis(1);
 
     fn done(output: &'static [u8]) -> Verdict {
-        Verdict::Done(Bytes::from_static(output))
+        Verdict::Done(Encoded::json(output))
     }
 
     fn kinds(settled: &Settled, tasks: u32) -> Vec<&'static str> {
@@ -262,13 +271,26 @@ mod tests {
         let bundle = Bundle::new(12, 1000);
         bundle.begin();
         assert_eq!(bundle.end(done(b"1"), SERVICE), Next::Task(1));
-        assert!(!bundle.cut(Instant::now() - Duration::from_secs(1)), "too soon");
+        assert!(
+            !bundle.cut(Instant::now() - Duration::from_secs(1)),
+            "too soon"
+        );
         assert!(bundle.cut(Instant::now()));
         assert!(!bundle.cut(Instant::now()), "once");
         let settled = bundle.settle();
         let kinds = kinds(&settled, 12);
-        assert_eq!(kinds, ["done", "kept", "requeued", "requeued", "requeued", "requeued"]);
-        let requeued: Vec<_> = settled.apart.iter().skip(1).map(|(index, _)| *index).collect();
+        assert_eq!(
+            kinds,
+            [
+                "done", "kept", "requeued", "requeued", "requeued", "requeued"
+            ]
+        );
+        let requeued: Vec<_> = settled
+            .apart
+            .iter()
+            .skip(1)
+            .map(|(index, _)| *index)
+            .collect();
         assert_eq!(requeued, [2, 5, 8, 11]);
         assert_eq!(bundle.end(done(b"2"), SERVICE), Next::Over);
         assert_eq!(bundle.late().await, (done(b"2"), SERVICE));

@@ -8,9 +8,10 @@ use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use farm_core::chunk::{self, ChunkId, ChunkRange};
 use farm_core::topology::Topology;
-use farm_core::{TaskId, envelope};
+use farm_core::{Codec, TaskId, envelope};
 
 use crate::clock;
+use crate::codec;
 use crate::runtime::task_name;
 use crate::task_error::chain;
 
@@ -23,6 +24,7 @@ pub(crate) struct Terms {
     pub deadline: Option<Duration>,
     /// How often the task came back from the dead letters.
     pub replay: u64,
+    pub codec: Codec,
 }
 
 impl Terms {
@@ -36,9 +38,15 @@ impl Terms {
 #[derive(Debug)]
 pub(crate) enum Load {
     Task(TaskId),
-    Chunk { id: ChunkId, tasks: Vec<Bytes> },
+    Chunk {
+        id: ChunkId,
+        tasks: Vec<Bytes>,
+    },
     /// No task of this farm, and why; named so that it can be kept as a dead letter.
-    Defective { task: TaskId, defect: String },
+    Defective {
+        task: TaskId,
+        defect: String,
+    },
 }
 
 /// As it is called in logs, and where its past is written down.
@@ -92,6 +100,7 @@ impl Delivery {
         let stored_seconds = clock::seconds(SystemTime::from(info.published));
         let load = load(&message, topology, stream_sequence)?;
         let headers = message.headers.as_ref();
+        let codec = codec::of(headers).unwrap_or(Codec::Raw);
         let number = |name| text(headers, name).and_then(|text| text.parse::<u32>().ok());
         let failed_before = number(envelope::FAILED).map_or(0, u64::from);
         let delay = text(headers, envelope::DELAY_SECONDS)
@@ -99,6 +108,7 @@ impl Delivery {
             .filter(|delay| !delay.is_zero());
         Ok(Self {
             terms: Terms {
+                codec,
                 attempt: failed_before + delivered.saturating_sub(u64::from(delay.is_some())),
                 submitted_seconds: text(headers, envelope::SUBMITTED_SECONDS)
                     .and_then(envelope::parse_seconds)
@@ -149,6 +159,11 @@ impl Delivery {
         self.message.reply.as_ref()
     }
 
+    /// The word for how the body is encoded, if the task has one.
+    pub fn codec_word(&self) -> Option<&str> {
+        codec::word(self.message.headers.as_ref())
+    }
+
     pub fn traceparent(&self) -> Option<&str> {
         self.header(envelope::TRACEPARENT)
     }
@@ -184,9 +199,10 @@ fn load(
     stream_sequence: u64,
 ) -> Result<Load, String> {
     let headers = message.headers.as_ref();
+    let unknown = codec::of(headers).err().map(|error| error.to_string());
     let Some(range) = text(headers, envelope::CHUNK) else {
         let (task, defect) = task_name::of(&message.subject, headers, topology, stream_sequence)?;
-        return Ok(match defect {
+        return Ok(match defect.or(unknown) {
             None => Load::Task(task),
             Some(defect) => Load::Defective { task, defect },
         });
@@ -194,14 +210,14 @@ fn load(
     let tasks = |range: ChunkRange| chunk::read_tasks(range.count(), message.payload.clone());
     let read = ChunkRange::parse(range).and_then(|range| Ok((range, tasks(range)?)));
     match (topology.job_of_task_subject(&message.subject), read) {
-        (Some(job), Ok((range, tasks))) => Ok(Load::Chunk {
+        (Some(job), Ok((range, tasks))) if unknown.is_none() => Ok(Load::Chunk {
             id: ChunkId { job, range },
             tasks,
         }),
         (_, read) => {
             let (task, defect) = task_name::of(&message.subject, None, topology, stream_sequence)?;
             let broken = read.err().map(|error| format!("a broken chunk: {error}"));
-            let defect = defect.or(broken).unwrap_or_default();
+            let defect = defect.or(broken).or(unknown).unwrap_or_default();
             Ok(Load::Defective { task, defect })
         }
     }

@@ -30,6 +30,8 @@ const HEADERS: &[&[u8]] = &[
     b"1700000000.5",
     b"2.5",
     b"done",
+    b"msgpack",
+    b"raw",
     b"failed",
     b"chunk",
     b"0-3",
@@ -74,6 +76,7 @@ fn message() -> impl Strategy<Value = Message> {
         envelope::CAUSE,
         envelope::DIED_SECONDS,
         envelope::TRACEPARENT,
+        envelope::CODEC,
     ];
     let headers = proptest::collection::btree_map(
         proptest::sample::select(names.to_vec()),

@@ -15,6 +15,7 @@ use super::settle::{Settled, Settling, end_of};
 use super::{Ready, WorkerRole, bundle};
 use crate::attempt::attempt;
 use crate::clock;
+use crate::codec::Encoded;
 use crate::context::{TaskFacts, Threads};
 use crate::metrics::Computed;
 use crate::runtime::outcomes;
@@ -92,6 +93,7 @@ pub(super) fn settling<'a>(
         replica: &role.config.replica,
         task,
         body: delivery.body(),
+        codec_word: delivery.codec_word().map(str::to_owned),
         terms: &delivery.terms,
         service,
         traceparent: span.traceparent(),
@@ -146,7 +148,8 @@ pub(super) fn note(role: &WorkerRole, delivery: &Delivery, settled: Settled, ser
 /// Counts the tasks that are done in a chunk.
 pub(super) fn note_chunk(role: &WorkerRole, delivery: &Delivery, settled: &bundle::Settled) {
     let done = computed(delivery, Duration::ZERO, true);
-    role.metrics.settled_many(Settled::Done.as_str(), settled.done.into());
+    role.metrics
+        .settled_many(Settled::Done.as_str(), settled.done.into());
     role.metrics.computed_many(&settled.services_seconds, &done);
     role.sums.count_chunk(&settled.services_seconds, &done);
 }
@@ -178,10 +181,14 @@ async fn compute(
         draining: role.draining.clone(),
         threads: Threads::Of(role.threads.clone()),
     };
-    let (worker, body) = (Arc::clone(&role.worker), delivery.body());
+    let (worker, codec, bytes) = (
+        Arc::clone(&role.worker),
+        delivery.terms.codec,
+        delivery.body(),
+    );
     let computing = role
         .user
-        .spawn(async move { attempt(worker.as_ref(), body, facts).await });
+        .spawn(async move { attempt(worker.as_ref(), Encoded { codec, bytes }, facts).await });
     let attempts = delivery.failed_before + failed + 1;
     tokio::select! {
         // The join fails only if the user's runtime is shut down under us.

@@ -56,10 +56,11 @@ impl Loop {
         let headers = settle::done_headers(
             &role.config.replica,
             &delivery.terms,
+            output.codec,
             computed.service,
             computed.span.traceparent().as_deref(),
         );
-        let output = output.clone();
+        let output = output.bytes.clone();
         let sent = Sent::Task(computed);
         if let Some(sent) = self.window.send(subject, headers, output, sent).await {
             self.send_again(sent);

@@ -12,12 +12,15 @@ use async_nats::header::{HeaderMap, HeaderName};
 use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use bytes::Bytes;
+use farm_core::Codec;
 use farm_core::envelope::{self, Outcome};
 use farm_core::http::DeadLetter;
 use farm_core::{TaskId, chunk::ChunkId};
 
+use super::bundle;
 use super::delivery::Terms;
 use crate::clock;
+use crate::codec::{self, Encoded};
 use crate::runtime::broker::{Broker, Refusal, refusal};
 use crate::runtime::dead_letter;
 use crate::runtime::outcomes;
@@ -67,6 +70,8 @@ pub(crate) struct Settling<'a> {
     pub replica: &'a str,
     pub task: &'a TaskId,
     pub body: Bytes,
+    /// The word for how the body is encoded, if it came with one.
+    pub codec_word: Option<String>,
     pub terms: &'a Terms,
     pub service: Duration,
     pub traceparent: Option<String>,
@@ -92,7 +97,7 @@ impl Settling<'_> {
     ///
     /// If this replica is lost in between, the next attempt finds the failure stored and writes
     /// the dead letter that may be missing.
-    pub async fn conclude(&self, end: Result<Bytes, String>) -> Option<Settled> {
+    pub async fn conclude(&self, end: Result<Encoded, String>) -> Option<Settled> {
         let cause = match end {
             Ok(output) => match self.store(Outcome::Done, output).await {
                 Stored::New => return Some(Settled::Done),
@@ -104,7 +109,7 @@ impl Settling<'_> {
             Err(cause) => cause,
         };
         let (task, attempts) = (self.task, self.terms.attempt);
-        let note = Bytes::from(serde_json::Value::from(cause.as_str()).to_string());
+        let note = Encoded::json(serde_json::Value::from(cause.as_str()).to_string());
         match self.store(Outcome::Failed, note).await {
             Stored::New => {
                 tracing::warn!(%task, attempts, cause, "a task failed for good: dead letter");
@@ -143,11 +148,15 @@ impl Settling<'_> {
             died_seconds: clock::now_seconds(),
             replays: self.terms.replay,
             deadline_seconds: self.terms.deadline.map(|d| d.as_secs_f64()),
+            codec: self.codec_word.clone(),
             body: String::new(),
             body_is_hex: false,
         };
         let subject = self.broker.topology.dead_subject(self.task);
-        let bare = PublishMessage::build().payload(self.body.clone());
+        let mut bare = PublishMessage::build().payload(self.body.clone());
+        if let Some(codec) = &letter.codec {
+            bare = bare.header(envelope::CODEC, codec.as_str());
+        }
         let full = bare.clone().headers(dead_letter::headers(&letter));
         let mut last = 0;
         let mut pause = PAUSE;
@@ -189,15 +198,16 @@ impl Settling<'_> {
         Some((kept.sequence, replays.unwrap_or(0)))
     }
 
-    async fn store(&self, outcome: Outcome, body: Bytes) -> Stored {
+    async fn store(&self, outcome: Outcome, body: Encoded) -> Stored {
         let subject = self.broker.topology.result_subject(self.task);
         let mut headers = terms_headers(self.replica, self.terms, self.traceparent.as_deref());
+        codec::note(&mut headers, body.codec);
         headers.insert(OUTCOME.clone(), outcome.as_str());
         headers.insert(
             SERVICE_SECONDS.clone(),
             envelope::format_seconds(self.service.as_secs_f64()),
         );
-        store(self.broker, subject, headers, body, self.terms.replay).await
+        store(self.broker, subject, headers, body.bytes, self.terms.replay).await
     }
 }
 
@@ -205,10 +215,12 @@ impl Settling<'_> {
 pub(crate) fn done_headers(
     replica: &str,
     terms: &Terms,
+    codec: Codec,
     service: Duration,
     traceparent: Option<&str>,
 ) -> HeaderMap {
     let mut headers = terms_headers(replica, terms, traceparent);
+    codec::note(&mut headers, codec);
     headers.insert(OUTCOME.clone(), Outcome::Done.as_str());
     headers.insert(
         SERVICE_SECONDS.clone(),
@@ -222,14 +234,16 @@ pub(crate) fn chunk_headers(
     replica: &str,
     terms: &Terms,
     chunk: &ChunkId,
-    done: u32,
+    settled: &bundle::Settled,
     traceparent: Option<&str>,
 ) -> HeaderMap {
     let mut headers = terms_headers(replica, terms, traceparent);
+    codec::note(&mut headers, settled.codec);
     headers.insert(OUTCOME.clone(), envelope::CHUNK_OUTCOME);
     headers.insert(CHUNK.clone(), chunk.range.to_string());
-    headers.insert(DONE.clone(), done.to_string());
-    headers.insert(APART.clone(), (chunk.range.count() - done).to_string());
+    headers.insert(DONE.clone(), settled.done.to_string());
+    let apart = chunk.range.count() - settled.done;
+    headers.insert(APART.clone(), apart.to_string());
     headers
 }
 
@@ -337,7 +351,7 @@ async fn send(
 }
 
 /// What `verdict` says is to be stored; the others are tried again.
-pub(crate) fn end_of(verdict: Verdict) -> Result<Result<Bytes, String>, (Duration, String)> {
+pub(crate) fn end_of(verdict: Verdict) -> Result<Result<Encoded, String>, (Duration, String)> {
     match verdict {
         Verdict::Done(output) => Ok(Ok(output)),
         Verdict::Dead { cause } => Ok(Err(cause)),

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use farm_core::TaskId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -14,6 +16,7 @@ use super::life::{live, unit_random};
 use super::queue::Queue;
 use super::{Ready, WorkerRole};
 use crate::attempt::attempt;
+use crate::codec::Encoded;
 use crate::context::{TaskFacts, Threads};
 use crate::trace::Span;
 use crate::verdict::{Verdict, judge};
@@ -85,7 +88,8 @@ impl Slot {
                 let attempt = delivery.terms.attempt;
                 let span = role.tracer.attempt(task, attempt, delivery.traceparent());
                 let started = Instant::now();
-                let verdict = self.attempt(self.facts(&ready, task.clone()), delivery.body());
+                let body = delivery.body();
+                let verdict = self.attempt(&ready, task.clone(), body);
                 let verdict = verdict.await;
                 Told::Verdict(Box::new(Computed {
                     service: started.elapsed(),
@@ -120,7 +124,7 @@ impl Slot {
                 let parent = ready.delivery.traceparent();
                 tracer.attempt(&task, ready.delivery.terms.attempt, parent)
             });
-            let verdict = self.attempt(self.facts(ready, task), body).await;
+            let verdict = self.attempt(ready, task, body).await;
             if let Some(span) = span {
                 span.end(verdict.failure());
             }
@@ -130,20 +134,19 @@ impl Slot {
         }
     }
 
-    fn facts(&self, ready: &Ready, task: farm_core::TaskId) -> TaskFacts {
+    async fn attempt(&self, ready: &Ready, task: TaskId, bytes: Bytes) -> Verdict {
         let terms = &ready.delivery.terms;
-        TaskFacts {
+        let facts = TaskFacts {
             task,
             attempt: terms.attempt,
             deadline: terms.due(),
             draining: self.role.draining.clone(),
             // This slot has its own thread if the worker is a plain function.
             threads: Threads::Here,
-        }
-    }
-
-    async fn attempt(&self, facts: TaskFacts, body: bytes::Bytes) -> Verdict {
-        let result = attempt(self.role.worker.as_ref(), body, facts).await;
+        };
+        let codec = terms.codec;
+        let worker = self.role.worker.as_ref();
+        let result = attempt(worker, Encoded { codec, bytes }, facts).await;
         judge(1, result, &self.role.config.retry, unit_random)
     }
 }
