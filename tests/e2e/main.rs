@@ -9,6 +9,7 @@ mod drain;
 mod expiry;
 mod farm_up;
 mod faults;
+mod granularity;
 mod http_bounds;
 mod http_refusals;
 mod http_submit;
