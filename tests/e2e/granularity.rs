@@ -1,304 +1,348 @@
-//! Many tasks in one message: each is still a task of its own.
+//! Many tasks in one message: how many, and that every task is in exactly one.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_nats::jetstream::message::PublishMessage;
-use farm_core::envelope::{self, Outcome};
-use farm_core::http::TaskOutcome;
-use farm_core::{JobId, chunk::ChunkWriter};
-use farm_tests::{Counts, FarmOnNats, Function, NatsServer, Restarted, eventually};
+use async_nats::HeaderMap;
+use async_nats::jetstream::stream;
+use bytes::Bytes;
+use farm_core::chunk::{ChunkRange, read_tasks};
+use farm_core::envelope;
+use farm_core::http::{NDJSON, Problem};
+use farm_core::job::{ChunkBounds, JobSpec};
+use farm_core::telemetry::{Moments, WorkerTelemetry};
+use farm_core::topology::key;
+use farm_core::{JobId, TaskKey};
+use farm_tests::{FarmOnNats, Function, NatsOptions, NatsServer, Replica, eventually, streamed};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(30);
 
-/// A farm whose emitter puts `tasks` into a message.
-fn chunked(nats: &NatsServer, tasks: usize) -> Function {
-    Function::sleeper(nats).set("FARM_GRANULARITY", tasks)
+/// A message in the tasks stream.
+struct Message {
+    first: u64,
+    tasks: Vec<Bytes>,
+    headers: HeaderMap,
 }
 
-fn job(name: &str) -> JobId {
-    JobId::new(name).unwrap()
-}
-
-/// Queues `tasks` of a job as one message, from its task `first` on.
-async fn publish_chunk(farm: &FarmOnNats, job: &str, first: u64, tasks: &[Value]) {
-    let mut writer = ChunkWriter::default();
-    for task in tasks {
-        writer.push(task.to_string().as_bytes());
-    }
-    let (count, body) = writer.take();
-    let message = PublishMessage::build()
-        .payload(body)
-        .header(envelope::CHUNK, format!("{first}-{count}").as_str());
-    let subject = format!("farm.sleeper.task.{job}");
-    let stored = farm.jetstream.send_publish(subject, message).await;
-    stored.unwrap().await.unwrap();
-}
-
-/// The outcomes of a job by task; each task has one.
-fn by_task(outcomes: Vec<TaskOutcome>) -> BTreeMap<u64, TaskOutcome> {
-    let count = outcomes.len();
-    let by_task: BTreeMap<u64, _> = outcomes
-        .into_iter()
-        .map(|outcome| (outcome.task.parse().unwrap(), outcome))
-        .collect();
-    assert_eq!(by_task.len(), count, "a task has two outcomes");
-    by_task
-}
-
-fn tag(outcome: &TaskOutcome) -> String {
-    let output: Value = serde_json::from_str(outcome.output.as_ref().unwrap().get()).unwrap();
-    output["tag"].as_str().unwrap_or_default().to_owned()
-}
-
-#[tokio::test]
-async fn each_task_of_a_chunk_has_its_own_verdict() {
-    let nats = NatsServer::start().await;
-    let sleeper = chunked(&nats, 100).set("FARM_RETRY_BACKOFF", "10ms");
-    let replica = sleeper.start().await;
-    let on_nats = FarmOnNats::connect(&nats, &sleeper).await;
-    let tasks = (0..60).map(|number| match number {
-        7 => json!({"fail": "permanent", "tag": "7"}),
-        8 => json!({"fail": "transient", "fail_attempts": 1, "tag": "8"}),
-        9 => json!({"fail": "panic", "tag": "9"}),
-        _ => json!({"tag": number.to_string()}),
-    });
-
-    let job = replica.http.submit_lines(tasks).await.job;
-    let status = replica.http.ended(&job, SOON).await;
-    let outcomes = by_task(replica.http.results(&job).await);
-    let dead = replica.http.dead(&job).await;
-
-    assert_eq!((status.done, status.failed), (58, 2));
-    assert_eq!(outcomes.len(), 60);
-    for (number, outcome) in &outcomes {
-        match number {
-            7 | 9 => assert_eq!(outcome.outcome, Outcome::Failed),
-            _ => assert_eq!(tag(outcome), number.to_string()),
+impl Message {
+    fn read(message: async_nats::jetstream::message::StreamMessage) -> Self {
+        let headers = message.headers;
+        let Some(chunk) = headers.get(envelope::CHUNK) else {
+            let key = headers.get(envelope::TASK).unwrap().as_str();
+            return Self {
+                first: key.parse().unwrap(),
+                tasks: vec![message.payload],
+                headers,
+            };
+        };
+        assert!(headers.get(envelope::TASK).is_none());
+        let range = ChunkRange::parse(chunk.as_str()).unwrap();
+        Self {
+            first: range.first(),
+            tasks: read_tasks(range.count(), message.payload).unwrap(),
+            headers,
         }
-        assert_eq!(
-            outcome.attempt,
-            if *number == 8 { 2 } else { 1 },
-            "{number}"
-        );
     }
-    let letters: Vec<_> = dead.iter().map(|letter| letter.task.key.as_str()).collect();
-    assert_eq!(letters, ["7", "9"]);
-    assert!(dead[0].body.contains(r#""tag":"7""#), "{:?}", dead[0]);
-    // One for the chunk, one for each task that did not end in it.
-    let counts = Counts {
-        tasks: 0,
-        results: 4,
-        dead: 2,
-    };
-    assert_eq!(on_nats.counts().await, counts);
-}
 
-#[tokio::test]
-async fn a_dead_letter_of_a_chunk_is_replayed_alone() {
-    let nats = NatsServer::start().await;
-    let sleeper = chunked(&nats, 100).set("FARM_MAX_ATTEMPTS", 1);
-    let replica = sleeper.start().await;
-    let tasks = (0..10).map(|number| match number {
-        3 => json!({"fail": "transient", "fail_attempts": 1, "tag": "3"}),
-        _ => json!({}),
-    });
-    let job = replica.http.submit_lines(tasks).await.job;
-    let status = replica.http.ended(&job, SOON).await;
-    assert_eq!((status.done, status.failed), (9, 1));
+    fn is_single(&self) -> bool {
+        self.headers.get(envelope::CHUNK).is_none()
+    }
 
-    // It fails again: a replay counts its attempts from the first.
-    let path = format!("/dead/{job}.3/replay");
-    let _: Value = replica.http.json(reqwest::Method::POST, &path).await;
-    eventually("it is a dead letter again", SOON, async || {
-        let dead = replica.http.dead(&job).await;
-        dead.iter().any(|letter| letter.replays == 1).then_some(())
-    })
-    .await;
-    let outcomes = by_task(replica.http.results(&job).await);
-    assert_eq!(outcomes.len(), 10);
-    let status = replica.http.job(&job).await;
-    assert_eq!((status.done, status.failed), (9, 1));
-}
-
-#[tokio::test]
-async fn a_chunk_whose_worker_is_killed_is_computed_by_another() {
-    let nats = NatsServer::start().await;
-    let sleeper = chunked(&nats, 8).set("FARM_ACK_WAIT", "1s");
-    let front = sleeper.clone().roles("emitter,collector").start().await;
-    let workers = sleeper.clone().roles("worker").set("FARM_SLOTS", 2);
-    let mut first = workers.start().await;
-    let tasks = (0..64).map(|number| json!({"seconds": 0.02, "tag": number.to_string()}));
-    let job = front.http.submit_lines(tasks).await.job;
-    front.http.done(&job, 1, SOON).await;
-
-    first.kill();
-    let _second = workers.start().await;
-
-    let status = front.http.ended(&job, SOON).await;
-    assert_eq!((status.done, status.failed), (64, 0));
-    for (number, outcome) in by_task(front.http.results(&job).await) {
-        assert_eq!(tag(&outcome), number.to_string());
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.as_str())
     }
 }
 
-#[tokio::test]
-async fn a_long_task_keeps_the_others_of_its_chunk_from_nobody() {
-    let nats = NatsServer::start().await;
-    let sleeper = chunked(&nats, 100).set("FARM_SLOTS", 2);
-    let replica = sleeper.start().await;
-    let tasks = (0..100).map(|number| match number {
-        2 => json!({"seconds": 4.0}),
-        _ => json!({}),
-    });
-    let job = replica.http.submit_lines(tasks).await.job;
-
-    replica.http.done(&job, 99, Duration::from_secs(3)).await;
-    assert_eq!(replica.http.job(&job).await.done, 99, "one still computes");
-    let status = replica.http.ended(&job, SOON).await;
-    assert_eq!((status.done, status.failed), (100, 0));
-    assert_eq!(by_task(replica.http.results(&job).await).len(), 100);
+/// A farm whose tasks nobody takes.
+struct Queue {
+    nats: NatsServer,
+    function: Function,
+    on_nats: FarmOnNats,
+    emitter: Replica,
 }
 
-#[tokio::test]
-async fn a_worker_that_is_told_to_stop_gives_the_rest_of_its_chunk_back() {
-    let nats = NatsServer::start().await;
-    let sleeper = chunked(&nats, 50).set("FARM_ACK_WAIT", "60s");
-    let front = sleeper.clone().roles("emitter,collector").start().await;
-    let workers = sleeper.clone().roles("worker");
-    let mut first = workers.start().await;
-    let tasks = (0..50).map(|_| json!({"seconds": 0.4}));
-    let job = front.http.submit_lines(tasks).await.job;
-    let on_nats = FarmOnNats::connect(&nats, &sleeper).await;
-    eventually("the chunk is cut", SOON, async || {
-        (on_nats.deliveries().await > 0).then_some(())
-    })
-    .await;
-
-    first.terminate();
-    assert!(first.exit(Duration::from_secs(5)).await.success());
-    let _others = workers.set("FARM_SLOTS", 10).start_many(2).await;
-
-    let status = front.http.ended(&job, Duration::from_secs(20)).await;
-    assert_eq!((status.done, status.failed), (50, 0));
-    assert_eq!(by_task(front.http.results(&job).await).len(), 50);
-}
-
-#[tokio::test]
-async fn a_poison_task_takes_no_other_of_its_chunk_with_it() {
-    let nats = NatsServer::start().await;
-    let sleeper = chunked(&nats, 20)
-        .set("FARM_ACK_WAIT", "1s")
-        .set("FARM_MAX_DELIVERIES", 2);
-    let front = sleeper.clone().roles("emitter,collector").start().await;
-    let worker = sleeper.clone().roles("worker").set("FARM_SLOTS", 2);
-    let _workers = Restarted::start(&worker, 2).await;
-    let tasks = (0..40).map(|number| match number {
-        13 => json!({"fail": "exit"}),
-        _ => json!({"seconds": 0.001}),
-    });
-    let job = front.http.submit_lines(tasks).await.job;
-
-    let status = front.http.ended(&job, Duration::from_secs(120)).await;
-    let dead = front.http.dead(&job).await;
-    assert_eq!((status.done, status.failed), (39, 1), "{dead:?}");
-    assert_eq!(dead[0].task.key.as_str(), "13");
-    assert_eq!(by_task(front.http.results(&job).await).len(), 40);
-}
-
-#[tokio::test]
-async fn results_that_do_not_fit_one_message_become_several() {
-    let nats = NatsServer::start().await;
-    let sleeper = chunked(&nats, 64);
-    let replica = sleeper.start().await;
-    let tasks = (0..64).map(|number| match number {
-        // Larger than any message may be.
-        40 => json!({"payload_bytes": 2_000_000}),
-        _ => json!({"payload_bytes": 60_000, "tag": number.to_string()}),
-    });
-    let job = replica.http.submit_lines(tasks).await.job;
-    let status = replica.http.ended(&job, SOON).await;
-    assert_eq!((status.done, status.failed), (63, 1));
-    let outcomes = by_task(replica.http.results(&job).await);
-    assert_eq!(outcomes.len(), 64);
-    let too_large = outcomes[&40].error.as_ref().unwrap();
-    assert!(too_large.contains("too large"), "{too_large}");
-}
-
-#[tokio::test]
-async fn a_chunk_that_is_published_twice_has_one_result_a_task() {
-    let nats = NatsServer::start().await;
-    let sleeper = Function::sleeper(&nats);
-    let replica = sleeper.start().await;
-    let on_nats = FarmOnNats::connect(&nats, &sleeper).await;
-    let tasks = [json!({}), json!({"fail": "permanent"}), json!({})];
-    publish_chunk(&on_nats, "j", 5, &tasks).await;
-    publish_chunk(&on_nats, "j", 5, &tasks).await;
-    replica.http.known(&job("j"), SOON).await;
-    replica.http.done(&job("j"), 2, SOON).await;
-    eventually("both are worked off", SOON, async || {
-        (on_nats.counts().await.tasks == 0).then_some(())
-    })
-    .await;
-    let counts = Counts {
-        tasks: 0,
-        results: 2,
-        dead: 1,
-    };
-    assert_eq!(on_nats.counts().await, counts);
-    let status = replica.http.job(&job("j")).await;
-    assert_eq!((status.done, status.failed), (2, 1));
-}
-
-#[tokio::test]
-async fn a_broken_chunk_is_a_dead_letter() {
-    let nats = NatsServer::start().await;
-    let sleeper = Function::sleeper(&nats);
-    let replica = sleeper.start().await;
-    let on_nats = FarmOnNats::connect(&nats, &sleeper).await;
-    for header in ["0-2", "0-0", "many"] {
-        let message = PublishMessage::build()
-            .payload("not two tasks".into())
-            .header(envelope::CHUNK, header);
-        let sent = on_nats
-            .jetstream
-            .send_publish("farm.sleeper.task.j", message)
-            .await;
-        sent.unwrap().await.unwrap();
+impl Queue {
+    async fn of(granularity: &str) -> Self {
+        let nats = NatsServer::start().await;
+        Self::at(nats, granularity).await
     }
-    let dead = eventually("all are dead letters", SOON, async || {
-        let dead = replica.http.dead_letters("").await;
-        (dead.len() == 3).then_some(dead)
+
+    async fn at(nats: NatsServer, granularity: &str) -> Self {
+        let function = Function::sleeper(&nats).roles("emitter,collector");
+        let emitter = function.clone().set("FARM_GRANULARITY", granularity);
+        let emitter = emitter.start().await;
+        let on_nats = FarmOnNats::connect(&nats, &function).await;
+        Self {
+            nats,
+            function,
+            on_nats,
+            emitter,
+        }
+    }
+
+    fn submit(&self) -> RequestBuilder {
+        let request = self.emitter.http.request(Method::POST, "/");
+        request.header("content-type", NDJSON)
+    }
+
+    async fn stream(&self) -> stream::Stream {
+        let name = self.on_nats.topology.tasks_stream();
+        self.on_nats.jetstream.get_stream(name).await.unwrap()
+    }
+
+    /// What is queued of a job, in the order of its tasks.
+    async fn messages(&self, job: &JobId) -> Vec<Message> {
+        let subject = self.on_nats.topology.task_subject(job);
+        let stream = self.stream().await;
+        let mut messages = Vec::new();
+        for sequence in 1..=stream.cached_info().state.last_sequence {
+            if let Ok(message) = stream.get_raw_message(sequence).await
+                && message.subject.as_str() == subject
+            {
+                messages.push(Message::read(message));
+            }
+        }
+        messages.sort_by_key(|message| message.first);
+        messages
+    }
+
+    /// Says, as a worker would, how long its tasks took.
+    async fn report(&self, sequence: u64, slots: u32, service_seconds: &[f64]) {
+        let mut service = Moments::default();
+        for seconds in service_seconds {
+            service.observe(*seconds);
+        }
+        let report = WorkerTelemetry {
+            replica: format!("worker-{sequence}"),
+            sequence,
+            slots,
+            service,
+            ..WorkerTelemetry::default()
+        };
+        let subject = self.on_nats.topology.telemetry_subject();
+        let json = serde_json::to_vec(&report).unwrap();
+        let client = &self.on_nats.client;
+        client.publish(subject, json.into()).await.unwrap();
+    }
+
+    /// Reports until jobs of `tasks` tasks leave in messages as `expected`.
+    async fn learns(&self, seconds: f64, tasks: usize, expected: impl Fn(&[Message]) -> bool) {
+        eventually("the emitter hears of it", SOON, async || {
+            self.report(1, 4, &[seconds; 1000]).await;
+            let job = self.emitter.http.submit_lines(numbered(0..tasks)).await.job;
+            expected(&self.messages(&job).await).then_some(())
+        })
+        .await;
+    }
+}
+
+fn numbered(tasks: std::ops::Range<usize>) -> impl Iterator<Item = Value> {
+    tasks.map(|number| json!({"tag": number.to_string()}))
+}
+
+fn lines(tasks: std::ops::Range<usize>) -> String {
+    numbered(tasks).map(|task| format!("{task}\n")).collect()
+}
+
+/// That every task of the job is in one message, where it belongs.
+fn assert_complete(messages: &[Message], tasks: usize) {
+    let mut next = 0;
+    for message in messages {
+        assert_eq!(message.first, next, "a task is missing, or there twice");
+        for task in &message.tasks {
+            let task: Value = serde_json::from_slice(task).unwrap();
+            assert_eq!(task["tag"], next.to_string());
+            next += 1;
+        }
+    }
+    assert_eq!(next, tasks as u64);
+}
+
+fn largest(messages: &[Message]) -> usize {
+    let tasks = messages.iter().map(|message| message.tasks.len());
+    tasks.max().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_chunk_says_what_it_holds_and_a_task_that_comes_alone_is_as_ever() {
+    let queue = Queue::of("256").await;
+    let request = queue.submit().header("farm-deadline", "2s");
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let request = request.header("traceparent", trace).body(lines(0..1000));
+    let job = queue.emitter.http.submitted(request).await;
+    assert_eq!(job.accepted, 1000);
+    let messages = queue.messages(&job.job).await;
+    assert_complete(&messages, 1000);
+    assert_eq!(largest(&messages), 256);
+    for message in &messages {
+        let name = match message.is_single() {
+            true => format!("{}.{}", job.job, TaskKey::from_sequence(message.first)),
+            false => format!("{}.={}-{}", job.job, message.first, message.tasks.len()),
+        };
+        assert_eq!(message.header("Nats-Msg-Id"), Some(&*name));
+        let deadline = message.header(envelope::DEADLINE_SECONDS);
+        assert_eq!(deadline, Some("2.000000"));
+        assert_eq!(message.header(envelope::TRACEPARENT), Some(trace));
+    }
+
+    let alone = queue.emitter.http.submit_lines(numbered(0..1)).await.job;
+    let messages = queue.messages(&alone).await;
+    assert!(messages[0].is_single());
+    assert_complete(&messages, 1);
+}
+
+#[tokio::test]
+async fn the_service_time_that_workers_report_decides() {
+    let queue = Queue::of("auto").await;
+    let job = queue.emitter.http.submit_lines(numbered(0..100)).await.job;
+    let unknown = queue.messages(&job).await;
+    assert!(unknown.iter().all(Message::is_single));
+    assert_complete(&unknown, 100);
+
+    // 5 ms of 120 µs each; four slots share the end of the job.
+    queue
+        .learns(120e-6, 1000, |messages| largest(messages) > 1)
+        .await;
+    let job = queue.emitter.http.submit_lines(numbered(0..900)).await.job;
+    let short = queue.messages(&job).await;
+    assert_complete(&short, 900);
+    assert_eq!(largest(&short), 41);
+    assert_eq!(short.last().unwrap().tasks.len(), 1, "the tail is fine");
+
+    queue
+        .learns(1.0, 100, |messages| largest(messages) == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn off_means_a_message_a_task() {
+    let queue = Queue::of("off").await;
+    for _ in 0..3 {
+        queue.report(1, 4, &[1e-6; 100]).await;
+    }
+    let job = queue.emitter.http.submit_lines(numbered(0..500)).await.job;
+    let messages = queue.messages(&job).await;
+    assert!(messages.iter().all(Message::is_single));
+    assert_complete(&messages, 500);
+}
+
+/// Sends the first tasks of a keyed submit and cuts it off; then sends all of them by `other`.
+async fn cut_off_and_repeated(queue: &Queue, other: &Replica, tasks: usize) -> JobId {
+    let keyed = |request: RequestBuilder| request.header("Idempotency-Key", "half");
+    let (body, pieces) = streamed();
+    let cut = tokio::spawn(keyed(queue.submit()).body(pieces).send());
+    let first = lines(0..tasks * 2 / 3);
+    body.send(Ok(Bytes::from(first))).await.unwrap();
+    eventually("tasks come in", SOON, async || {
+        let state = queue.stream().await.cached_info().state.clone();
+        (state.messages > 0).then_some(())
     })
     .await;
-    assert!(
-        dead.iter()
-            .all(|letter| letter.cause.contains("broken chunk")),
-        "{dead:?}"
+    let broken = std::io::Error::other("the connection is cut");
+    body.send(Err(broken)).await.unwrap();
+    assert!(cut.await.unwrap().is_err());
+
+    let request = other.http.request(Method::POST, "/");
+    let request = request.header("content-type", NDJSON);
+    let whole = keyed(request).body(lines(0..tasks));
+    let accepted = other.http.submitted(whole).await;
+    assert_eq!(accepted.accepted, tasks as u64);
+    accepted.job
+}
+
+async fn stored_bounds(queue: &Queue, job: &JobId) -> Option<ChunkBounds> {
+    let spec = queue.on_nats.jobs().await.get(key::spec(job)).await;
+    let spec: JobSpec = serde_json::from_slice(&spec.unwrap().unwrap()).unwrap();
+    spec.chunks
+}
+
+#[tokio::test]
+async fn a_repeat_cuts_the_body_where_the_first_submit_did() {
+    const TASKS: usize = 3_000;
+    let queue = Queue::of("auto").await;
+    queue
+        .learns(120e-6, 1000, |messages| largest(messages) > 1)
+        .await;
+    let other = queue.function.clone().set("FARM_GRANULARITY", 7);
+    let other = other.start().await;
+    let job = cut_off_and_repeated(&queue, &other, TASKS).await;
+    let messages = queue.messages(&job).await;
+    assert_complete(&messages, TASKS);
+    assert!(messages.iter().all(|message| message.first % 41 == 0));
+    assert_eq!(stored_bounds(&queue, &job).await.unwrap().tasks, 41);
+}
+
+#[tokio::test]
+async fn tasks_of_a_submit_that_is_cut_off_and_repeated_have_one_outcome_each() {
+    const TASKS: usize = 3_000;
+    let queue = Queue::of("auto").await;
+    let other = queue.function.clone().set("FARM_GRANULARITY", 64);
+    let other = other.start().await;
+    let job = cut_off_and_repeated(&queue, &other, TASKS).await;
+    assert_complete(&queue.messages(&job).await, TASKS);
+    let worker = Function::sleeper(&queue.nats).roles("worker");
+    let _worker = worker.set("FARM_SLOTS", 8).start().await;
+    let status = queue.emitter.http.ended(&job, SOON).await;
+    assert_eq!((status.done, status.failed), (TASKS as u64, 0));
+    assert_eq!(queue.emitter.http.results(&job).await.len(), TASKS);
+}
+
+#[tokio::test]
+async fn slow_lines_do_not_wait_for_company() {
+    let queue = Queue::of("256").await;
+    let (body, pieces) = streamed();
+    let submitting = tokio::spawn(queue.submit().body(pieces).send());
+    for come in 1..=3 {
+        body.send(Ok(Bytes::from("{}\n"))).await.unwrap();
+        eventually("it is queued", SOON, async || {
+            let state = queue.stream().await.cached_info().state.clone();
+            (state.messages == come).then_some(())
+        })
+        .await;
+    }
+    drop(body);
+    assert_eq!(
+        submitting.await.unwrap().unwrap().status(),
+        StatusCode::ACCEPTED
     );
-    assert_eq!(on_nats.counts().await.tasks, 0);
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_lost_workers_chunk_is_completed_by_the_next() {
-    let nats = NatsServer::start().await;
-    let sleeper = chunked(&nats, 10)
-        .set("FARM_ACK_WAIT", "1s")
-        .set("FARM_SLOTS", 4);
-    let front = sleeper.clone().roles("emitter,collector").start().await;
-    let worker = sleeper.clone().roles("worker");
-    // The worker settles the nine, and dies of the tenth.
-    let _workers = Restarted::start(&worker.clone().set("FARM_MAX_DELIVERIES", 2), 1).await;
-    let tasks = (0..10).map(|number| match number {
-        4 => json!({"seconds": 1.0, "fail": "exit", "fail_attempts": 1}),
-        _ => json!({}),
-    });
-    let job = front.http.submit_lines(tasks).await.job;
-    front.http.done(&job, 9, SOON).await;
-    let outcomes = front.http.job(&job).await;
-    assert_eq!(outcomes.failed, 0);
-    let status = front.http.ended(&job, SOON).await;
-    assert_eq!(status.done + status.failed, 10);
-    assert_eq!(by_task(front.http.results(&job).await).len(), 10);
+async fn a_chunk_fits_what_the_server_takes_and_a_task_that_does_not_is_named() {
+    let options = NatsOptions {
+        max_payload_bytes: Some(20_000),
+        ..NatsOptions::default()
+    };
+    let queue = Queue::at(NatsServer::start_with(options).await, "4096").await;
+    let job = queue.emitter.http.submit_lines(numbered(0..3000)).await.job;
+    let messages = queue.messages(&job).await;
+    assert_complete(&messages, 3000);
+    assert!(messages.len() > 2 && messages.len() < 100);
+
+    let large = json!({"tag": "x".repeat(30_000)});
+    let tasks: Vec<_> = numbered(0..10).chain([large]).collect();
+    let request = queue.emitter.http.request(Method::POST, "/").json(&tasks);
+    let refused = request.send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let problem: Problem = refused.json().await.unwrap();
+    assert!(
+        problem.error.starts_with("task 10 is larger"),
+        "{}",
+        problem.error
+    );
+}
+
+#[tokio::test]
+async fn a_chunk_that_the_stream_finds_too_large_is_split() {
+    let queue = Queue::of("4096").await;
+    let mut config = queue.stream().await.cached_info().config.clone();
+    config.max_message_size = 2_000;
+    let jetstream = &queue.on_nats.jetstream;
+    jetstream.update_stream(config).await.unwrap();
+    let job = queue.emitter.http.submit_lines(numbered(0..1500)).await;
+    assert_eq!(job.accepted, 1500);
+    let messages = queue.messages(&job.job).await;
+    assert_complete(&messages, 1500);
+    assert!(messages.len() < 100, "{} messages", messages.len());
 }

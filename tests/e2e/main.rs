@@ -3,6 +3,7 @@
 //! One module per promise. Each test would fail if its promise were broken.
 
 mod broker_restart;
+mod chunks;
 mod codecs;
 mod collector;
 mod dead_letters;
