@@ -10,7 +10,9 @@ use farm_core::chunk::{Apart, ChunkId, ChunkRange, OutcomeWriter};
 use farm_core::envelope::{self, Outcome};
 use farm_core::http::{Cursor, Ended, JobState, TaskOutcome};
 use farm_core::{JobId, TaskId};
-use farm_tests::{FarmOnNats, Function, NatsServer, Receiver, Replica, within};
+use farm_tests::{
+    FarmOnNats, Function, NatsServer, Receiver, Replica, peak_resident_bytes, within,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -222,6 +224,39 @@ async fn a_large_chunk_comes_whole_and_resumes_anywhere() {
         let wanted: Vec<u64> = (position as u64 + 1..12_288).collect();
         assert_eq!(keys(&rest), wanted);
     }
+}
+
+#[tokio::test]
+async fn large_chunks_behind_small_outcomes_take_little_memory() {
+    const READERS: usize = 4;
+    let scene = Scene::start(Function::sleeper).await;
+    let http = &scene.replica.http;
+    for number in 0..3_000 {
+        scene.single(&number.to_string(), Outcome::Done, "1").await;
+    }
+    // 32 MB, which any of the readers would take in at a go.
+    let output = format!("\"{}\"", "x".repeat(8_000));
+    for first in (3_000..7_000).step_by(100) {
+        let mut writer = OutcomeWriter::default();
+        for _ in 0..100 {
+            writer.push_done(0.001, output.as_bytes());
+        }
+        scene.chunk(first, 1.0, writer).await;
+    }
+    http.done(&job(), 7_000, SOON).await;
+    let before_bytes = peak_resident_bytes(scene.replica.process.id());
+    let mut waiting = Vec::new();
+    for _ in 0..READERS {
+        let mut reader = http.follow(&job(), 0).await;
+        while reader.next().await.unwrap().task != "3000" {}
+        waiting.push(reader);
+    }
+    let mut lines = http.follow(&job(), 0).await;
+    for _ in 0..7_000 {
+        within("a line", SOON, lines.next()).await.unwrap();
+    }
+    let grown_bytes = peak_resident_bytes(scene.replica.process.id()) - before_bytes;
+    assert!(grown_bytes < 48 << 20, "{grown_bytes} bytes more");
 }
 
 #[tokio::test]

@@ -26,7 +26,8 @@ use crate::task_error::chain;
 
 /// Messages on their way at once, at most.
 const MOST: usize = 1024;
-/// The same in bytes, judged by the largest so far.
+/// The same in bytes, judged by the largest so far. Where larger ones follow, the server stops at as
+/// many bytes, or at one message.
 const MOST_BYTES: usize = 512 << 10;
 /// The same of all readings of this process. They share its connection, and the server cuts one
 /// behind which 64 MiB pile up.
@@ -171,7 +172,11 @@ impl Reading {
                 open.pull.ask(self.batch, false).await;
             }
             match tokio::time::timeout_at(open.pull.silent_at(), open.pull.next()).await {
-                Ok(Arrival::Nothing) => open.pull.forget_overdue(),
+                Ok(Arrival::Nothing) => {
+                    open.pull.forget_overdue();
+                    // Perhaps the next message is larger than was allowed: it comes if asked for alone.
+                    self.batch = 1;
+                }
                 Ok(Arrival::Message(message)) => {
                     if let Some(message) = self.take(message) {
                         return Ok(message);
@@ -237,7 +242,10 @@ async fn open(client: Client, stream: Stream, selection: Selection) -> Result<Bo
     let info = consumer.cached_info();
     let (name, waiting) = (info.name.clone(), info.num_pending);
     let pull = Pull::open(&client, &info.stream_name, &name).await;
-    let pull = pull.map_err(|error| chain(&error))?;
+    let mut pull = pull.map_err(|error| chain(&error))?;
+    if !info.config.headers_only {
+        pull.limit_bytes(MOST_BYTES);
+    }
     OPEN.fetch_add(1, Ordering::Relaxed);
     Ok(Box::new(Open {
         pull,
