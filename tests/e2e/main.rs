@@ -20,6 +20,7 @@ mod long_tasks;
 mod lost_workers;
 mod nats_access;
 mod no_hoarding;
+mod outcome_chunks;
 mod overload;
 mod permissions;
 mod platform_contract;

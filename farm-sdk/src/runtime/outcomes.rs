@@ -3,9 +3,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream};
+use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use farm_core::chunk::{self, ChunkId, ChunkRange, Entry};
 use farm_core::envelope::{self, Outcome};
@@ -59,26 +59,23 @@ pub(crate) struct StoredOutcome {
 impl StoredOutcome {
     /// Reads the envelope; `None` for a message that is no outcome of this farm.
     pub fn read(stored: &Stored, topology: &Topology) -> Option<Self> {
-        let headers = stored.headers()?;
-        let (job, whose) = whose(stored.subject(), headers, topology)?;
+        let fields = Fields::read(stored.headers()?);
+        let (job, whose) = fields.whose(stored.subject(), topology)?;
         let stored_seconds = stored.stored_seconds();
-        let submitted = seconds(headers, envelope::SUBMITTED_SECONDS).unwrap_or(stored_seconds);
+        let submitted = seconds(fields.submitted).unwrap_or(stored_seconds);
         let sojourn_seconds = (stored_seconds - submitted).max(0.0);
         Some(Self {
             job,
             whose,
             sequence: stored.sequence,
-            attempt: number(headers, envelope::ATTEMPT).unwrap_or(1),
-            worker: text(headers, envelope::WORKER)
-                .unwrap_or_default()
-                .to_owned(),
-            service_seconds: seconds(headers, envelope::SERVICE_SECONDS).unwrap_or(0.0),
+            attempt: number(fields.attempt).unwrap_or(1),
+            worker: fields.worker.unwrap_or_default().to_owned(),
+            service_seconds: seconds(fields.service).unwrap_or(0.0),
             sojourn_seconds,
-            in_deadline: seconds(headers, envelope::DEADLINE_SECONDS)
-                .map(|deadline| sojourn_seconds <= deadline),
-            replay: number(headers, envelope::REPLAY).unwrap_or(0),
+            in_deadline: seconds(fields.deadline).map(|deadline| sojourn_seconds <= deadline),
+            replay: number(fields.replay).unwrap_or(0),
             stored_seconds,
-            traceparent: text(headers, envelope::TRACEPARENT).map(str::to_owned),
+            traceparent: fields.traceparent.map(str::to_owned),
             codec: codec::stored(Some(headers)),
         })
     }
@@ -229,29 +226,62 @@ fn to_nanosecond(seconds: f32) -> f64 {
     (f64::from(seconds) * 1e9).round() / 1e9
 }
 
-fn whose(subject: &str, headers: &HeaderMap, topology: &Topology) -> Option<(JobId, Whose)> {
-    let word = text(headers, envelope::OUTCOME)?;
-    if word == envelope::CHUNK_OUTCOME {
-        let ChunkId { job, range } = topology.chunk_of_subject(subject)?;
-        let done: u32 = number(headers, envelope::DONE)?;
-        let done = done.min(range.count());
-        return Some((job, Whose::Chunk { range, done }));
+/// Headers of an outcome. They are gone through once: to look each of them up is dearer by far, and
+/// there is an outcome for every task.
+#[derive(Default)]
+struct Fields<'a> {
+    outcome: Option<&'a str>,
+    done: Option<&'a str>,
+    attempt: Option<&'a str>,
+    worker: Option<&'a str>,
+    submitted: Option<&'a str>,
+    deadline: Option<&'a str>,
+    service: Option<&'a str>,
+    replay: Option<&'a str>,
+    traceparent: Option<&'a str>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(headers: &'a HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, values) in headers.iter() {
+            let field = match name.as_ref() {
+                envelope::OUTCOME => &mut fields.outcome,
+                envelope::DONE => &mut fields.done,
+                envelope::ATTEMPT => &mut fields.attempt,
+                envelope::WORKER => &mut fields.worker,
+                envelope::SUBMITTED_SECONDS => &mut fields.submitted,
+                envelope::DEADLINE_SECONDS => &mut fields.deadline,
+                envelope::SERVICE_SECONDS => &mut fields.service,
+                envelope::REPLAY => &mut fields.replay,
+                envelope::TRACEPARENT => &mut fields.traceparent,
+                _ => continue,
+            };
+            *field = values.first().map(HeaderValue::as_str);
+        }
+        fields
     }
-    let outcome = Outcome::parse(word)?;
-    let TaskId { job, key } = topology.task_of_subject(subject)?;
-    Some((job, Whose::Task { key, outcome }))
+
+    fn whose(&self, subject: &str, topology: &Topology) -> Option<(JobId, Whose)> {
+        let word = self.outcome?;
+        if word == envelope::CHUNK_OUTCOME {
+            let ChunkId { job, range } = topology.chunk_of_subject(subject)?;
+            let done: u32 = number(self.done)?;
+            let done = done.min(range.count());
+            return Some((job, Whose::Chunk { range, done }));
+        }
+        let outcome = Outcome::parse(word)?;
+        let TaskId { job, key } = topology.task_of_subject(subject)?;
+        Some((job, Whose::Task { key, outcome }))
+    }
 }
 
-fn number<T: FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
-    text(headers, name)?.parse().ok()
+fn number<T: FromStr>(text: Option<&str>) -> Option<T> {
+    text?.parse().ok()
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).map(async_nats::HeaderValue::as_str)
-}
-
-fn seconds(headers: &HeaderMap, name: &str) -> Option<f64> {
-    text(headers, name).and_then(envelope::parse_seconds)
+fn seconds(text: Option<&str>) -> Option<f64> {
+    text.and_then(envelope::parse_seconds)
 }
 
 fn raw(json: &[u8]) -> Option<Box<RawValue>> {

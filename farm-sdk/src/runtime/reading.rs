@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
-use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::Stream;
 use async_nats::{HeaderMap, Message};
@@ -27,7 +26,8 @@ use crate::task_error::chain;
 
 /// Messages on their way at once, at most.
 const MOST: usize = 1024;
-/// The same in bytes, judged by the largest so far.
+/// The same in bytes, judged by the largest so far. Where larger ones follow, the server stops at as
+/// many bytes, or at one message.
 const MOST_BYTES: usize = 512 << 10;
 /// The same of all readings of this process. They share its connection, and the server cuts one
 /// behind which 64 MiB pile up.
@@ -62,21 +62,22 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// Reads the place off; `None` for what came from no stream.
-    pub fn read(message: Message, context: &jetstream::Context) -> Option<Self> {
-        let message = jetstream::Message {
-            message,
-            context: context.clone(),
-        };
-        let info = message.info().ok()?;
-        let (sequence, delivery) = (info.stream_sequence, info.consumer_sequence);
-        let (published, pending) = (info.published, info.pending);
+    /// Reads the place off the subject on which the message would be acknowledged; `None` for what
+    /// came from no stream.
+    ///
+    /// Newer servers name domain and account before the stream, and may say more at the end:
+    /// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<sequence>.<delivery>.<nanoseconds>.<pending>`
+    pub fn read(message: Message) -> Option<Self> {
+        let rest = message.reply.as_ref()?.strip_prefix("$JS.ACK.")?;
+        let names = if rest.split('.').count() < 9 { 2 } else { 4 };
+        let mut numbers = rest.split('.').skip(names + 1);
+        let mut number = || numbers.next()?.parse::<u64>().ok();
         Some(Self {
-            stored_nanoseconds: published.unix_timestamp_nanos(),
-            message: message.message,
-            sequence,
-            pending,
-            delivery,
+            sequence: number()?,
+            delivery: number()?,
+            stored_nanoseconds: number()?.into(),
+            pending: number()?,
+            message,
         })
     }
 
@@ -101,7 +102,6 @@ impl Stored {
 /// The messages of a stream in their order, as they come.
 pub(crate) struct Reading {
     client: Client,
-    context: jetstream::Context,
     stream: Stream,
     /// What is still to be read.
     selection: Selection,
@@ -137,7 +137,6 @@ impl Reading {
         let open = open(client.clone(), stream.clone(), selection.clone()).await?;
         Ok(Self {
             client,
-            context: broker.jetstream.clone(),
             stream: stream.clone(),
             selection,
             batch: AT_FIRST,
@@ -173,7 +172,11 @@ impl Reading {
                 open.pull.ask(self.batch, false).await;
             }
             match tokio::time::timeout_at(open.pull.silent_at(), open.pull.next()).await {
-                Ok(Arrival::Nothing) => open.pull.forget_overdue(),
+                Ok(Arrival::Nothing) => {
+                    open.pull.forget_overdue();
+                    // Perhaps the next message is larger than was allowed: it comes if asked for alone.
+                    self.batch = 1;
+                }
                 Ok(Arrival::Message(message)) => {
                     if let Some(message) = self.take(message) {
                         return Ok(message);
@@ -199,7 +202,7 @@ impl Reading {
             return None;
         };
         let length_bytes = message.length;
-        let stored = Stored::read(message, &self.context)?;
+        let stored = Stored::read(message)?;
         if stored.delivery != open.delivered + 1 {
             self.open_again();
             return None;
@@ -239,7 +242,10 @@ async fn open(client: Client, stream: Stream, selection: Selection) -> Result<Bo
     let info = consumer.cached_info();
     let (name, waiting) = (info.name.clone(), info.num_pending);
     let pull = Pull::open(&client, &info.stream_name, &name).await;
-    let pull = pull.map_err(|error| chain(&error))?;
+    let mut pull = pull.map_err(|error| chain(&error))?;
+    if !info.config.headers_only {
+        pull.limit_bytes(MOST_BYTES);
+    }
     OPEN.fetch_add(1, Ordering::Relaxed);
     Ok(Box::new(Open {
         pull,
@@ -259,6 +265,51 @@ impl Drop for Open {
                 // One that is missed here the server forgets by itself.
                 let _ = stream.delete_consumer(&consumer).await;
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(reply: &str) -> Option<(u64, u64, i128, u64)> {
+        let message = Message {
+            subject: "s".into(),
+            reply: Some(reply.into()),
+            payload: Bytes::new(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        let stored = Stored::read(message)?;
+        let Stored {
+            sequence, delivery, ..
+        } = stored;
+        Some((
+            sequence,
+            delivery,
+            stored.stored_nanoseconds,
+            stored.pending,
+        ))
+    }
+
+    #[test]
+    fn the_place_is_read_off_either_form_of_the_reply() {
+        let place = Some((20, 3, 1_700_000_000_000_000_000, 4));
+        let rest = "farm-f-results.reading.1.20.3.1700000000000000000.4";
+        assert_eq!(read(&format!("$JS.ACK.{rest}")), place);
+        assert_eq!(read(&format!("$JS.ACK._.hash.{rest}")), place);
+        assert_eq!(read(&format!("$JS.ACK.domain.hash.{rest}.token")), place);
+        for bad in [
+            "",
+            "inbox.1",
+            "$JS.ACK.",
+            "$JS.ACK.s.c.1.20.3.4",
+            "$JS.ACK.s.c.1.x.3.4.5",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
         }
     }
 }

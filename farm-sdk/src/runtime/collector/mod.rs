@@ -312,7 +312,12 @@ impl Leader {
             Whose::Task { outcome, .. } => outcome,
             Whose::Chunk { .. } => Outcome::Done,
         };
-        let account = self.account(&stored.job).await?;
+        if !self.ledger.accounts.contains_key(&stored.job) {
+            self.account(&stored.job).await?;
+        }
+        let Some(account) = self.ledger.accounts.get_mut(&stored.job) else {
+            return Ok(());
+        };
         let new = account.count(&Counted {
             sequence: stored.sequence,
             outcome,
@@ -323,6 +328,7 @@ impl Leader {
         });
         let folds_now = account.concluding || account.progress.ended_seconds.is_some();
         account.refold |= new && stored.replay > 0 && folds_now;
+        let ends = account.refold || account.is_complete();
         self.applied = Position {
             sequence: stored.sequence,
             stored_nanoseconds: message.stored_nanoseconds,
@@ -332,7 +338,10 @@ impl Leader {
         }
         self.role.metrics.collected(outcome, stored.tasks());
         self.trace(&stored, outcome);
-        self.conclude_if_complete(&stored.job).await
+        match ends {
+            true => self.conclude_if_complete(&stored.job).await,
+            false => Ok(()),
+        }
     }
 
     /// Ends the trace of a task; that of a chunk bears the name of its first task.
@@ -425,6 +434,7 @@ impl Leader {
         let stored = jobs.update_progress(job, &account.progress, account.revision);
         account.revision = stored.await.map_err(|e| e.to_string())?;
         account.dirty = false;
+        account.touched_seconds = clock::now_seconds();
         Ok(())
     }
 

@@ -122,7 +122,7 @@ proptest! {
     #[test]
     fn outcomes(message in message()) {
         let topology = Topology::new(FarmName::new("f").unwrap());
-        let Some(stored) = Stored::read(message, context()) else {
+        let Some(stored) = Stored::read(message) else {
             return Ok(());
         };
         if let Some(outcome) = StoredOutcome::read(&stored, &topology) {
