@@ -55,6 +55,7 @@ async fn one_letter_is_shown_with_its_body() {
         .await
         .expect(0);
     assert!(run.stdout.contains(r#"{"path":"a.jpg"}"#), "{run}");
+    assert!(!run.stdout.contains("codec"), "{run}");
     server
         .run(&["dead", "show", "sleeper", "a.9"])
         .await
@@ -64,6 +65,24 @@ async fn one_letter_is_shown_with_its_body() {
         .run(&["dead", "show", "sleeper", "a"])
         .await
         .expect(2);
+}
+
+#[tokio::test]
+async fn a_letter_that_is_no_json_is_shown_with_its_codec() {
+    let server = Server::start().await;
+    server.farm_state().dead = vec![DeadLetter {
+        codec: Some("msgpack".to_owned()),
+        body: "81a16e07".to_owned(),
+        body_is_hex: true,
+        ..letter("a.1")
+    }];
+    let run = server
+        .run(&["dead", "show", "sleeper", "a.1"])
+        .await
+        .expect(0);
+    for told in ["codec", "msgpack", "body (hexadecimal)", "81a16e07"] {
+        assert!(run.stdout.contains(told), "{run}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,9 @@
 use async_nats::{HeaderMap, HeaderValue};
 use farm_core::{Codec, envelope};
 
+/// Characters of an unknown word that are told.
+const LONGEST_WORD: usize = 40;
+
 /// A codec that this version does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its body is encoded as {0:?} (header farm-codec); known are json, msgpack and raw")]
@@ -17,7 +20,8 @@ pub(crate) fn word(headers: Option<&HeaderMap>) -> Option<&str> {
 pub(crate) fn of(headers: Option<&HeaderMap>) -> Result<Codec, UnknownCodec> {
     match word(headers) {
         None => Ok(Codec::Json),
-        Some(word) => Codec::parse(word).ok_or_else(|| UnknownCodec(word.to_owned())),
+        Some(word) => Codec::parse(word)
+            .ok_or_else(|| UnknownCodec(word.chars().take(LONGEST_WORD).collect())),
     }
 }
 
@@ -57,6 +61,8 @@ mod tests {
             error.contains("\"cbor\"") && error.contains("msgpack"),
             "{error}"
         );
+        headers.insert(envelope::CODEC, "c".repeat(10_000));
+        assert!(of(Some(&headers)).unwrap_err().to_string().len() < 200);
         assert_eq!(stored(Some(&headers)), Codec::Raw);
     }
 }

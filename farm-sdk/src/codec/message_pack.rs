@@ -20,20 +20,22 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Mismatch> {
 /// rmp-serde counts no levels of enums, and leaves what follows a value.
 pub(super) fn check(bytes: &[u8]) -> Result<(), Mismatch> {
     let mut rest = bytes;
-    // How many values are to come on each level.
-    let mut left = vec![1_u64];
-    while let Some(values) = left.last_mut() {
-        if *values == 0 {
-            left.pop();
-            continue;
-        }
-        *values -= 1;
-        let inner = skip(&mut rest).ok_or_else(|| Mismatch::whole(SHORT))?;
-        if inner > 0 {
-            if left.len() > DEEPEST {
-                return Err(Mismatch::whole("nested deeper than 128 levels"));
+    // How many values are to come on each level; on the stack, as this is done for every body.
+    let mut left = [0_u64; DEEPEST + 1];
+    let mut level = 0;
+    left[level] = 1;
+    loop {
+        if left[level] > 0 {
+            left[level] -= 1;
+            let inner = skip(&mut rest).ok_or_else(|| Mismatch::whole(SHORT))?;
+            if inner > 0 {
+                level += 1;
+                *left.get_mut(level).ok_or_else(|| Mismatch::whole(DEEP))? = inner;
             }
-            left.push(inner);
+        } else if level > 0 {
+            level -= 1;
+        } else {
+            break;
         }
     }
     match rest.len() {
@@ -45,6 +47,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Mismatch> {
 }
 
 const SHORT: &str = "no MessagePack, or cut short";
+const DEEP: &str = "nested deeper than 128 levels";
 
 /// Takes one value from the front, or the head of an array or map: how many values are in that.
 fn skip(rest: &mut &[u8]) -> Option<u64> {
