@@ -51,6 +51,11 @@ enum Command {
     Evaluate(commands::evaluate::Args),
     /// Train a scaling policy in the simulator
     Train(commands::train::Args),
+    /// Measure what a farm costs on this machine, beside a raw NATS loop
+    Bench(commands::bench::Args),
+    /// A process of `farm bench`
+    #[command(hide = true)]
+    BenchPart(commands::bench::PartArgs),
     /// Print what each part of a farm may do on NATS, as configuration of the server
     Permissions(commands::permissions::Args),
     /// Run the autoscaler: what the farm-autoscaler image runs
@@ -92,6 +97,8 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Simulate(args) => commands::simulate::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Train(args) => commands::train::run(&args),
+        Command::Bench(args) => commands::bench::run(args).await,
+        Command::BenchPart(args) => commands::bench::play(args).await,
         Command::Permissions(args) => commands::permissions::run(&args),
         Command::Autoscaler(args) => commands::autoscaler::run(args).await,
         Command::Cargo(args) => commands::cargo::run(args).await,

@@ -1,8 +1,10 @@
-//! Pictures as SVG: of one episode, of policies against each other, of a training.
+//! Pictures as SVG: of one episode, of policies against each other, of a training,
+//! of a benchmark.
 //!
 //! White background, the palette of Okabe and Ito, and a shape beside every colour, so that they
 //! can be read by everyone, in dark pages and in print.
 
+pub mod bench;
 pub mod curve;
 pub mod episode;
 pub mod pareto;

@@ -45,7 +45,7 @@ mod fuzz;
 pub use build::BuildError;
 pub use context::{BuildContext, ContextError};
 pub use event::Event;
-pub use nats::{NatsError, NatsOptions};
+pub use nats::{NatsError, NatsOptions, find_nats_server};
 pub use platform::{Options, Platform, PlatformError};
 pub use program::{Program, ReadyMade};
 pub use stack::{Disagreement, Problem, Stack, StackError, StackFunction};

@@ -1,6 +1,7 @@
 //! One module per command: its arguments and what it does.
 
 pub mod autoscaler;
+pub mod bench;
 pub mod cancel;
 pub mod cargo;
 pub mod dead;

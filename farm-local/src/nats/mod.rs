@@ -42,6 +42,17 @@ pub struct NatsOptions {
     pub data: Option<PathBuf>,
 }
 
+/// Finds the `nats-server` that a platform would start; `sdk` is the folder of the SDK's crate.
+///
+/// # Errors
+/// There is none, or none that is new enough.
+pub async fn find_nats_server(
+    named: Option<&Path>,
+    sdk: Option<&Path>,
+) -> Result<PathBuf, NatsError> {
+    executable::find(named, sdk).await
+}
+
 /// A server that answers.
 #[derive(Debug)]
 pub(crate) struct Nats {

@@ -1,0 +1,76 @@
+//! The raw loop: what a person who knows NATS well writes for this benchmark and nothing else.
+//!
+//! Same server, same payloads, same storage, same number of processes as the farm beside it. Tasks go
+//! through a work-queue stream and results through a second stream, both with message ids, so that the
+//! server drops what is published twice. Everything is pipelined: 4096 publishes wait for their
+//! acknowledgements at once, pulls bring 256 messages, a task is acknowledged, without confirmation,
+//! once its result is stored, and the collector acknowledges every 256th result for all before it.
+//!
+//! What it does without, and a farm does not: jobs and their progress, deadlines, retries, dead
+//! letters, heartbeats for long tasks, back-pressure, drain, metrics, traces, an HTTP face, JSON of the
+//! user's types, and a result that stays the only one of its task for longer than the server's window of
+//! two minutes. A message that is refused or lost ends the run.
+
+mod collector;
+mod emitter;
+mod publisher;
+mod streams;
+mod worker;
+
+use std::io::Write;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncBufReadExt;
+
+pub(crate) use collector::collect;
+pub(crate) use emitter::emit;
+pub(crate) use streams::create;
+pub(crate) use worker::work;
+
+use crate::error::Error;
+use crate::task::Work;
+
+/// Publishes on their way at once.
+const WINDOW: usize = 4096;
+/// Messages a pull brings at most.
+const PULL_BATCH: usize = 256;
+
+/// What all parts of one raw run are told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Load {
+    pub(crate) url: String,
+    pub(crate) work: Work,
+    /// Tasks in one message.
+    pub(crate) chunk: u32,
+}
+
+/// What the collector of a run has gathered.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Gathered {
+    /// Results, each task counted once.
+    pub tasks: u64,
+    /// Results of tasks that had one already.
+    pub repeated: u64,
+    /// From the intended time of a task until its result was here, in microseconds: value and how often.
+    pub latency_microseconds: Vec<(u64, u64)>,
+}
+
+async fn connect(load: &Load) -> Result<async_nats::Client, Error> {
+    let connected = async_nats::connect(&load.url).await;
+    connected.map_err(Error::broker("connect"))
+}
+
+/// Tells the benchmark something.
+fn say(line: &str) -> Result<(), Error> {
+    let mut output = std::io::stdout();
+    writeln!(output, "{line}")
+        .and_then(|()| output.flush())
+        .map_err(Error::io("talk to the benchmark"))
+}
+
+/// Returns when the benchmark says something, or is gone.
+async fn told() -> bool {
+    let mut line = String::new();
+    let mut input = tokio::io::BufReader::new(tokio::io::stdin());
+    matches!(input.read_line(&mut line).await, Ok(1..))
+}

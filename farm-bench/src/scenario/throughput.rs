@@ -1,0 +1,303 @@
+//! Tasks a second: the farm beside the raw loop.
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::bench::Bench;
+use crate::error::Error;
+use crate::function::Variant;
+use crate::report::{Curve, Figure, Report, Table};
+use crate::run::{Farm, FarmSetup, RawLoop, Run, Storage};
+use crate::statistics::{Spread, spread, written};
+use crate::task::Work;
+
+/// Tasks of the run that tells how many a run of the wanted length has.
+const TRIAL_TASKS: u64 = 5_000;
+/// The slower side may take so many times as long as the faster one.
+const SLOWER: f64 = 4.0;
+/// Fewer tell nothing: starting and stopping would show.
+const FEWEST_TASKS: u64 = 5_000;
+const MOST_TASKS: u64 = 20_000_000;
+
+/// One line of the table.
+#[derive(Debug, Clone, Serialize)]
+struct Case {
+    task_bytes: usize,
+    storage: Storage,
+    workers: usize,
+    /// `FARM_GRANULARITY` of the farm.
+    granularity: String,
+    /// Tasks in one message of the raw loop.
+    raw_chunk: u32,
+}
+
+impl Case {
+    fn single(task_bytes: usize, storage: Storage, workers: usize) -> Self {
+        Self {
+            task_bytes,
+            storage,
+            workers,
+            granularity: "off".to_owned(),
+            raw_chunk: 1,
+        }
+    }
+
+    fn chunked(granularity: &str, raw_chunk: u32, storage: Storage, workers: usize) -> Self {
+        Self {
+            granularity: granularity.to_owned(),
+            raw_chunk,
+            ..Self::single(128, storage, workers)
+        }
+    }
+
+    fn work(&self, tasks: u64) -> Work {
+        Work {
+            tasks,
+            task_bytes: self.task_bytes,
+            spin_rounds: 0,
+            rate_per_second: None,
+        }
+    }
+
+    fn name(&self) -> String {
+        let Self {
+            task_bytes,
+            workers,
+            granularity,
+            ..
+        } = self;
+        let storage = self.storage.name();
+        format!("{task_bytes} B, {storage}, {workers} workers, granularity {granularity}")
+    }
+}
+
+/// The combinations: by default those that tell most.
+fn cases(all: bool) -> Vec<Case> {
+    use Storage::{File, Memory};
+    if !all {
+        return vec![
+            Case::single(128, File, 1),
+            Case::single(128, File, 4),
+            Case::single(128, Memory, 4),
+            Case::single(1024, File, 4),
+            Case::single(16 << 10, File, 4),
+            Case::chunked("auto", 1024, File, 4),
+            Case::chunked("256", 256, File, 4),
+            Case::chunked("4096", 4096, File, 4),
+        ];
+    }
+    let storages = [File, Memory];
+    let workers = [1, 2, 4, 8];
+    let mut cases = Vec::new();
+    for storage in storages {
+        for task_bytes in [128, 1024, 16 << 10] {
+            cases.extend(workers.map(|workers| Case::single(task_bytes, storage, workers)));
+        }
+    }
+    for storage in storages {
+        cases.extend(workers.map(|workers| Case::chunked("auto", 1024, storage, workers)));
+        for chunk in [16, 64, 256, 1024, 4096] {
+            cases.push(Case::chunked(&chunk.to_string(), chunk, storage, 4));
+        }
+    }
+    cases
+}
+
+/// The runs of both sides, pair by pair.
+struct Pairs {
+    case: Case,
+    raw: Vec<Run>,
+    farm: Vec<Run>,
+}
+
+pub(super) async fn run(bench: &Bench) -> Result<Report, Error> {
+    let mut results = Vec::new();
+    for case in cases(bench.settings.all) {
+        results.push(pairs(bench, case).await?);
+    }
+    Ok(Report {
+        scenario: "throughput".to_owned(),
+        tables: vec![rates(&results), costs(&results)],
+        figures: vec![figure(&results)],
+        runs: results.iter().map(Pairs::json).collect(),
+    })
+}
+
+async fn pairs(bench: &Bench, case: Case) -> Result<Pairs, Error> {
+    let tasks = fitting(bench, &case).await?;
+    let mut pairs = Pairs {
+        case,
+        raw: Vec::new(),
+        farm: Vec::new(),
+    };
+    for pair in 0..bench.settings.pairs {
+        let (number, of) = (pair + 1, bench.settings.pairs);
+        let name = pairs.case.name();
+        bench.say(format!("throughput: {name}: pair {number} of {of}, {tasks} tasks"));
+        // Whoever comes second meets a warmer machine: they take turns in that, too.
+        if pair % 2 == 0 {
+            pairs.raw.push(raw(bench, &pairs.case, tasks).await?);
+            pairs.farm.push(farm(bench, &pairs.case, tasks).await?);
+        } else {
+            pairs.farm.push(farm(bench, &pairs.case, tasks).await?);
+            pairs.raw.push(raw(bench, &pairs.case, tasks).await?);
+        }
+    }
+    Ok(pairs)
+}
+
+/// How many tasks make a run of the wanted length.
+async fn fitting(bench: &Bench, case: &Case) -> Result<u64, Error> {
+    let most = bench.settings.max_tasks.unwrap_or(MOST_TASKS);
+    if most <= FEWEST_TASKS {
+        return Ok(most);
+    }
+    bench.say(format!("throughput: {}: trial", case.name()));
+    let trial_tasks = TRIAL_TASKS.max(u64::from(case.raw_chunk) * 64);
+    let raw = raw(bench, case, trial_tasks).await?.tasks_per_second;
+    let farm = farm(bench, case, trial_tasks).await?.tasks_per_second;
+    let seconds = bench.settings.run_seconds;
+    let tasks = (raw * seconds).min(farm * seconds * SLOWER).max(farm * seconds);
+    Ok((tasks as u64).clamp(FEWEST_TASKS, most))
+}
+
+async fn raw(bench: &Bench, case: &Case, tasks: u64) -> Result<Run, Error> {
+    let server = &bench.settings.nats_server;
+    let work = case.work(tasks);
+    let raw = RawLoop::start(server, case.storage, case.workers, case.raw_chunk, work);
+    raw.await?.run().await
+}
+
+async fn farm(bench: &Bench, case: &Case, tasks: u64) -> Result<Run, Error> {
+    let setup = FarmSetup {
+        nats_server: bench.settings.nats_server.clone(),
+        storage: case.storage,
+        workers: case.workers,
+        slots: bench.settings.slots,
+        granularity: case.granularity.clone(),
+        variant: Variant::Split,
+        program: None,
+    };
+    Farm::start(setup).await?.run(case.work(tasks)).await
+}
+
+impl Pairs {
+    /// Farm beside raw loop, pair by pair.
+    fn ratios(&self) -> impl Iterator<Item = f64> {
+        let pairs = self.farm.iter().zip(&self.raw);
+        pairs.map(|(farm, raw)| farm.tasks_per_second / raw.tasks_per_second)
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({ "case": self.case, "raw": self.raw, "farm": self.farm })
+    }
+}
+
+fn rates(results: &[Pairs]) -> Table {
+    let mut table = Table::new(
+        "Throughput, tasks/s: median (least–most)",
+        ["SIZE", "STORAGE", "WORKERS", "GRANULARITY", "TASKS", "RAW LOOP", "FARM", "FARM / RAW"],
+    );
+    for pairs in results {
+        let case = &pairs.case;
+        let rate = |runs: &[Run]| spread(runs.iter().map(|run| run.tasks_per_second));
+        table.row([
+            format!("{} B", case.task_bytes),
+            case.storage.name().to_owned(),
+            case.workers.to_string(),
+            granularity(case),
+            pairs.raw.first().map_or(0, |run| run.tasks).to_string(),
+            rate(&pairs.raw),
+            rate(&pairs.farm),
+            spread(pairs.ratios()),
+        ]);
+    }
+    table.note("From the start of the submit until the last result is counted; ratio pair by pair.");
+    table.note("GRANULARITY: of the farm, and tasks in a message of the raw loop where they differ.");
+    table
+}
+
+fn granularity(case: &Case) -> String {
+    match (case.granularity.as_str(), case.raw_chunk) {
+        ("off", 1) => "off".to_owned(),
+        (farm, raw) if farm == raw.to_string() => farm.to_owned(),
+        (farm, raw) => format!("{farm} / {raw}"),
+    }
+}
+
+fn costs(results: &[Pairs]) -> Table {
+    let mut table = Table::new(
+        "What a task costs: processor time in µs by part, bytes and messages; medians",
+        [
+            "CASE", "SIDE", "SERVER", "EMITTER", "WORKERS", "COLLECTOR", "ALL", "WIRE B", "DISK B",
+            "MESSAGES",
+        ],
+    );
+    for pairs in results {
+        for (side, runs) in [("raw", &pairs.raw), ("farm", &pairs.farm)] {
+            let per_task = |value: fn(&Run) -> f64| {
+                let values = runs.iter().map(|run| value(run) / run.tasks.max(1) as f64);
+                Spread::of(values).map_or(0.0, |spread| spread.median)
+            };
+            let micros = |value: fn(&Run) -> f64| written(per_task(value) * 1e6);
+            table.row([
+                pairs.case.name(),
+                side.to_owned(),
+                micros(|run| run.cpu_seconds.server),
+                micros(|run| run.cpu_seconds.emitter),
+                micros(|run| run.cpu_seconds.workers),
+                micros(|run| run.cpu_seconds.collector),
+                micros(|run| run.cpu_seconds.but_workers() + run.cpu_seconds.workers),
+                written(per_task(|run| run.wire_bytes as f64)),
+                written(per_task(|run| run.disk_bytes as f64)),
+                written(per_task(|run| run.messages as f64)),
+            ]);
+        }
+    }
+    table.note("WIRE and MESSAGES: to and from the server, acknowledgements and pulls included.");
+    table
+}
+
+/// Rates over the size of a message's load, of the file storage with four workers.
+fn figure(results: &[Pairs]) -> Figure {
+    let side = |name: &str, runs: fn(&Pairs) -> &[Run]| {
+        let cases = results.iter().filter(|pairs| {
+            let case = &pairs.case;
+            let fixed = case.granularity == "off" || case.granularity == case.raw_chunk.to_string();
+            fixed && case.task_bytes == 128 && case.storage == Storage::File && case.workers == 4
+        });
+        let points = cases.filter_map(|pairs| {
+            let rates = Spread::of(runs(pairs).iter().map(|run| run.tasks_per_second))?;
+            let chunk = f64::from(pairs.case.raw_chunk);
+            Some((chunk, rates.median, rates.least, rates.most))
+        });
+        Curve {
+            name: name.to_owned(),
+            points: points.collect(),
+        }
+    };
+    Figure {
+        name: "throughput".to_owned(),
+        title: "Throughput, 128 B, file storage, 4 workers".to_owned(),
+        x_name: "tasks in a message".to_owned(),
+        y_name: "tasks per second".to_owned(),
+        y_logarithmic: true,
+        curves: vec![
+            side("raw loop", |pairs| &pairs.raw),
+            side("farm", |pairs| &pairs.farm),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_cases_hold_the_default_ones() {
+        let all: Vec<String> = cases(true).iter().map(Case::name).collect();
+        for case in cases(false) {
+            assert!(all.contains(&case.name()), "{}", case.name());
+        }
+    }
+}

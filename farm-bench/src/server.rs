@@ -1,0 +1,127 @@
+//! The NATS server of one run: fresh, on free ports, with a store that is removed at the end.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use crate::child::{Process, guarded};
+use crate::error::Error;
+use crate::usage::Usage;
+
+const READY_SECONDS: u64 = 20;
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A running server with JetStream.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub process: Process,
+    folder: TempDir,
+    port: u16,
+    monitoring: String,
+    http: reqwest::Client,
+}
+
+/// What the server has counted so far.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub(crate) struct Traffic {
+    /// Bytes of all messages that clients sent.
+    pub in_bytes: u64,
+    /// Bytes of all messages that clients got.
+    pub out_bytes: u64,
+    /// Messages that clients sent.
+    pub in_msgs: u64,
+    /// Messages that clients got.
+    pub out_msgs: u64,
+    /// Clients connected.
+    pub connections: u64,
+}
+
+impl Server {
+    /// Starts the server at that path and returns once it answers.
+    pub async fn start(executable: &Path) -> Result<Self, Error> {
+        let folder = tempfile::tempdir().map_err(Error::io("create a folder for the run"))?;
+        let [port, monitoring] = free_ports()?;
+        let store = serde_json::Value::from(folder.path().join("store").to_string_lossy());
+        // As `farm up` sets its server up, and with a page of counts.
+        let text = format!(
+            "listen: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{monitoring}\"\nmax_payload: 8MB\n\
+             max_connections: 65536\njetstream {{ store_dir: {store} }}\n"
+        );
+        let configuration = folder.path().join("nats.conf");
+        fs::write(&configuration, text).map_err(Error::io("configure the NATS server"))?;
+        let mut command = Command::new(executable);
+        command
+            .arg("--config")
+            .arg(&configuration)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        let server = Self {
+            process: Process::start("nats-server", &mut command, folder.path())?,
+            folder,
+            port,
+            monitoring: format!("http://127.0.0.1:{monitoring}"),
+            http: reqwest::Client::new(),
+        };
+        let answers = async {
+            while server.get::<serde_json::Value>("/healthz").await.is_err() {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Ok(())
+        };
+        guarded("the start of the NATS server", READY_SECONDS, [&server.process], answers).await?;
+        Ok(server)
+    }
+
+    /// Where clients connect.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// A folder that lives as long as the server.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A connection of the benchmark itself.
+    pub async fn connect(&self) -> Result<async_nats::Client, Error> {
+        let connected = async_nats::connect(self.url()).await;
+        connected.map_err(Error::broker("connect"))
+    }
+
+    /// What it has counted so far.
+    pub async fn traffic(&self) -> Result<Traffic, Error> {
+        self.get("/varz").await
+    }
+
+    /// What its process has used so far.
+    pub fn usage(&self) -> Result<Usage, Error> {
+        self.process.usage()
+    }
+
+    async fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, Error> {
+        let failed = || Error::function(format!("read {path} of the NATS server"));
+        let answer = self.http.get(format!("{}{path}", self.monitoring)).send();
+        let answer = answer.await.map_err(failed())?;
+        let answer = answer.error_for_status().map_err(failed())?;
+        answer.json().await.map_err(failed())
+    }
+}
+
+/// Ports that nothing listens on, all different.
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
+    let failed = || Error::io("find a free port");
+    let mut ports = [0; N];
+    // All are held before any is given back, so that none is handed out twice.
+    let held: Result<Vec<_>, _> = (0..N)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect();
+    for (port, listener) in ports.iter_mut().zip(&held.map_err(failed())?) {
+        *port = listener.local_addr().map_err(failed())?.port();
+    }
+    Ok(ports)
+}

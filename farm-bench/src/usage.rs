@@ -1,0 +1,122 @@
+//! What a process has used so far, as the kernel counts it.
+
+use std::fs;
+use std::ops::{Add, Sub};
+
+use serde::Serialize;
+
+use crate::error::Error;
+
+/// Counts since the process started; a difference of two of them is what a stretch of time cost.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Usage {
+    /// Processor time of all its threads, user and system, in seconds; the kernel's grain is 10 ms.
+    pub cpu_seconds: f64,
+    /// Times a thread of it went to sleep: as often it was woken.
+    pub sleeps: u64,
+    /// Bytes it caused to be written to disk.
+    pub disk_bytes: u64,
+}
+
+impl Usage {
+    /// Reads the counts of process `id`.
+    pub fn of(id: u32) -> Result<Self, Error> {
+        let stat = read(id, "stat")?;
+        // The name of the program, in brackets, may hold anything.
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
+        let (Some(user), Some(system)) = (ticks(11), ticks(12)) else {
+            return Err(unreadable(id, "stat"));
+        };
+        Ok(Self {
+            cpu_seconds: (user + system) as f64 / rustix::param::clock_ticks_per_second() as f64,
+            sleeps: sleeps(id),
+            disk_bytes: number(id, "io", "write_bytes").unwrap_or(0),
+        })
+    }
+}
+
+impl Sub for Usage {
+    type Output = Self;
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            cpu_seconds: self.cpu_seconds - earlier.cpu_seconds,
+            sleeps: self.sleeps.saturating_sub(earlier.sleeps),
+            disk_bytes: self.disk_bytes.saturating_sub(earlier.disk_bytes),
+        }
+    }
+}
+
+impl Add for Usage {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            cpu_seconds: self.cpu_seconds + other.cpu_seconds,
+            sleeps: self.sleeps + other.sleeps,
+            disk_bytes: self.disk_bytes + other.disk_bytes,
+        }
+    }
+}
+
+/// Resident memory of process `id`, in bytes.
+pub(crate) fn resident_bytes(id: u32) -> Result<u64, Error> {
+    number(id, "status", "VmRSS")
+        .map(|kibibytes| kibibytes * 1024)
+        .ok_or_else(|| unreadable(id, "status"))
+}
+
+fn sleeps(id: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{id}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    threads
+        .filter_map(|thread| {
+            let status = thread.path().join("status");
+            let path = status.to_str()?;
+            let count = crate::machine::field(path, "voluntary_ctxt_switches")?;
+            count.parse::<u64>().ok()
+        })
+        .sum()
+}
+
+fn number(id: u32, file: &str, name: &str) -> Option<u64> {
+    let text = crate::machine::field(&format!("/proc/{id}/{file}"), name)?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+fn read(id: u32, file: &str) -> Result<String, Error> {
+    fs::read_to_string(format!("/proc/{id}/{file}")).map_err(|_| unreadable(id, file))
+}
+
+fn unreadable(id: u32, file: &str) -> Error {
+    Error::Proc {
+        what: format!("/proc/{id}/{file}"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_of_this_process_shows() {
+        let id = std::process::id();
+        let before = Usage::of(id).unwrap();
+        let mut rounds = 0;
+        while (Usage::of(id).unwrap() - before).cpu_seconds < 0.03 {
+            rounds += crate::task::spin(1000);
+        }
+        assert!(rounds > 0);
+        assert!(resident_bytes(id).unwrap() > 100_000);
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_told() {
+        assert!(matches!(Usage::of(u32::MAX), Err(Error::Proc { .. })));
+    }
+}

@@ -1,0 +1,214 @@
+//! `farm bench`: what a farm costs, beside a raw NATS loop.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use farm_bench::{Bench, Machine, Part, Report, Scenario, Settings, Table};
+use tabwriter::TabWriter;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::failure::Failure;
+use crate::output::{Out, print_line};
+use crate::{plot, sdk};
+
+const HELP: &str = "\
+Examples:
+  farm bench --quick
+  farm bench throughput latency --json bench.json --plot out/bench
+  farm bench footprint --idle-workers 1000 --function target/release/thumbnails
+
+Starts its own NATS servers and processes, and stops them at the end, on Ctrl-C and on errors. Use a
+release build on a quiet machine; what else runs shows in the range of the pairs.";
+
+/// Arguments of `farm bench`.
+#[derive(clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    /// What to measure [default: everything]
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<Named>,
+    /// Runs of the farm and of the raw loop, taking turns, for every figure
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
+    pairs: u16,
+    /// Two short pairs for every figure: to see that it works, not to publish
+    #[arg(long, conflicts_with = "pairs")]
+    quick: bool,
+    /// Every combination of a scenario, not only those that tell most
+    #[arg(long)]
+    all: bool,
+    /// How long a run is meant to take
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<f64>,
+    /// Tasks in a run at most [default: as many as fit into the time]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    tasks: Option<u64>,
+    /// FARM_SLOTS of the workers
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    slots: u16,
+    /// How long to watch an idle worker [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    idle_seconds: Option<f64>,
+    /// How many idle workers to start on one NATS server [default: 100]
+    #[arg(long, value_name = "N")]
+    idle_workers: Option<usize>,
+    /// A built function, whose cold start and memory are measured beside the benchmark's own
+    #[arg(long, value_name = "PATH")]
+    function: Option<PathBuf>,
+    /// A job for that function
+    #[arg(long, value_name = "JSON", default_value = "{}", requires = "function")]
+    function_job: String,
+    /// The nats-server to start, instead of the one found
+    #[arg(long, value_name = "PATH")]
+    nats_server: Option<PathBuf>,
+    /// Write every run, with all that was counted, into this JSON file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw the curves into SVG files in this folder
+    #[arg(long, value_name = "FOLDER")]
+    plot: Option<PathBuf>,
+}
+
+/// Arguments of a process of the benchmark.
+#[derive(clap::Args)]
+pub struct PartArgs {
+    #[arg(value_parser = Part::parse)]
+    part: Part,
+}
+
+/// A scenario by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Named(Scenario);
+
+impl ValueEnum for Named {
+    fn value_variants<'a>() -> &'a [Self] {
+        static ALL: [Named; Scenario::ALL.len()] = {
+            let mut all = [Named(Scenario::ALL[0]); Scenario::ALL.len()];
+            let mut index = 0;
+            while index < all.len() {
+                all[index] = Named(Scenario::ALL[index]);
+                index += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.name()).help(self.0.about()))
+    }
+}
+
+/// Plays one process of the benchmark.
+///
+/// # Errors
+/// Whatever keeps it from playing its part.
+pub async fn play(args: PartArgs) -> Result<ExitCode, Failure> {
+    args.part.play().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the scenarios and prints their tables, each as soon as it is known.
+///
+/// # Errors
+/// There is no NATS server, a process fails, tasks are lost, or a file cannot be written.
+pub async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let mut json = match &args.json {
+        Some(path) => Some(Out::create(Some(path))?),
+        None => None,
+    };
+    let bench = Bench::new(args.settings().await?, |words| eprintln!("farm: {words}"));
+    print_machine(bench.machine())?;
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
+    let reports = tokio::select! {
+        reports = args.measure(&bench) => reports?,
+        _ = tokio::signal::ctrl_c() => return Err(interrupted()),
+        _ = terminate.recv() => return Err(interrupted()),
+    };
+    if let Some(json) = &mut json {
+        let document = serde_json::to_string_pretty(&bench.document(reports));
+        let document = document.map_err(|error| Failure::output(error.into()))?;
+        json.write(document.as_bytes())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn interrupted() -> Failure {
+    Failure::Failed("interrupted; all processes of the benchmark are stopped".to_owned())
+}
+
+impl Args {
+    async fn settings(&self) -> Result<Settings, Failure> {
+        let sdk = sdk::find(None).ok();
+        let found = farm_local::find_nats_server(self.nats_server.as_deref(), sdk.as_deref()).await;
+        let or = |chosen: Option<f64>, long: f64, short: f64| {
+            chosen.unwrap_or(if self.quick { short } else { long })
+        };
+        Ok(Settings {
+            nats_server: found.map_err(|error| Failure::Failed(error.to_string()))?,
+            pairs: if self.quick { 2 } else { self.pairs.into() },
+            run_seconds: or(self.seconds, 3.0, 0.5),
+            max_tasks: self.tasks,
+            slots: self.slots.into(),
+            all: self.all,
+            idle_seconds: or(self.idle_seconds, 30.0, 3.0),
+            idle_workers: self.idle_workers.unwrap_or(if self.quick { 10 } else { 100 }),
+            function: self.function.clone(),
+            function_job: self.function_job.clone(),
+        })
+    }
+
+    async fn measure(&self, bench: &Bench) -> Result<Vec<Report>, Failure> {
+        let named = self.scenarios.iter().map(|named| named.0);
+        let scenarios: Vec<Scenario> = match self.scenarios.is_empty() {
+            true => Scenario::ALL.to_vec(),
+            false => named.collect(),
+        };
+        let mut reports = Vec::new();
+        for scenario in scenarios {
+            let report = bench.run(scenario).await;
+            let report = report.map_err(|error| Failure::Failed(error.to_string()))?;
+            for table in &report.tables {
+                print(table)?;
+            }
+            if let Some(folder) = &self.plot {
+                for figure in &report.figures {
+                    let path = folder.join(format!("{}.svg", figure.name));
+                    plot::write(&path, &plot::bench::figure(figure)?)?;
+                }
+            }
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+}
+
+fn print_machine(machine: &Machine) -> Result<(), Failure> {
+    let Machine {
+        cores,
+        processor,
+        memory_bytes,
+        kernel,
+        load_average,
+        nats_server,
+        build,
+    } = machine;
+    let gibibytes = *memory_bytes as f64 / f64::from(1 << 30);
+    print_line(&format!(
+        "machine: {cores} cores of {processor}, {gibibytes:.1} GiB, Linux {kernel}; load before \
+         {load_average}; {nats_server}; {build} build"
+    ))
+}
+
+fn print(table: &Table) -> Result<(), Failure> {
+    print_line(&format!("\n{}", table.title))?;
+    let mut writer = TabWriter::new(io::stdout()).padding(3);
+    for row in std::iter::once(&table.heading).chain(&table.rows) {
+        writeln!(writer, "{}", row.join("\t")).map_err(Failure::output)?;
+    }
+    writer.flush().map_err(Failure::output)?;
+    table.notes.iter().try_for_each(|note| print_line(&format!("  {note}")))
+}
