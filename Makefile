@@ -41,6 +41,10 @@ experiment: ## Redo the paper's experiment, training included; writes docs/exper
 	cargo build --release --locked -p farm-cli
 	@python3 tools/experiment.py
 
+.PHONY: micro
+micro: ## Time the hot functions, one by one (Criterion)
+	cargo bench --locked -p farm-core --bench wire
+
 .PHONY: peers
 peers: ## Measure other systems on the same no-op tasks (Ray, Celery, Dask ...); writes docs/peers.md (ONLY=name)
 	@python3 tools/peers.py --document docs/peers.md $(if $(ONLY),--only "$(ONLY)")

@@ -8,6 +8,8 @@ import sys
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Keeps Ray on the loopback: a node of a cluster listens on all addresses.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 from harness import CALL_SECONDS, Fate, Peer, main
@@ -49,7 +51,6 @@ class WithRayTasks(Peer):
             log_to_driver=False,
             logging_level="ERROR",
             object_store_memory=STORE_BYTES,
-            _node_ip_address="127.0.0.1",
             _temp_dir=str(self.folder / "ray"),
         )
         self.noop = ray.remote(noop)
