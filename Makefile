@@ -49,6 +49,11 @@ micro: ## Time the hot functions, one by one (Criterion)
 peers: ## Measure other systems on the same no-op tasks (Ray, Celery, Dask ...); writes docs/peers.md (ONLY=name)
 	@python3 tools/peers.py --document docs/peers.md $(if $(ONLY),--only "$(ONLY)")
 
+.PHONY: scale
+scale: ## What a growing farm needs, from measured costs; writes docs/scale.md (BENCH=out/bench.json)
+	cargo build --release --locked -p farm-cli
+	@python3 tools/scale.py --document docs/scale.md $(if $(BENCH),--bench "$(BENCH)")
+
 .PHONY: test
 test: check deny nats faas-cli browser ## Check and test everything, against real servers
 	$(call heading,Rust: tests against real servers)
