@@ -44,7 +44,7 @@ class System:
 
 
 SYSTEMS = [
-    System("lists", ("redis",), ("the paper's farm, rebuilt",)),
+    System("lists", ("redis",), ("The paper's farm, rebuilt",)),
     System("ray", ("ray",), ("Ray, tasks", "Ray, actors", "Ray, 64 tasks a call")),
     System("celery", ("celery", "redis"), ("Celery",)),
     System("dramatiq", ("dramatiq", "redis"), ("Dramatiq, 1 thread", "Dramatiq, 8 threads")),

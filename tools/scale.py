@@ -32,6 +32,8 @@ DISK_BYTES = 400e6  # per second: an ordinary SSD
 CHUNK_SECONDS = 5e-3  # work that automatic granularity puts into one message
 MOST_TASKS = 4096  # in one message
 MICRO = 1e-6
+# The kernel counts processor time in steps: what shows as none took less than this.
+GRAIN_SECONDS = 0.01
 
 PARTS = ("server", "emitter", "workers", "collector")
 WORKERS = (1, 10, 100, 1000)
@@ -198,7 +200,10 @@ def medians(runs: list[dict[str, Any]]) -> tuple[dict[str, float], float, float]
         shares = [float(v / r["tasks"]) for v, r in zip(values, runs, strict=True)]
         return statistics.median(shares)
 
-    cpu = {part: per_task([run["cpu_seconds"][part] for run in runs]) for part in PARTS}
+    cpu = {
+        part: per_task([max(run["cpu_seconds"][part], GRAIN_SECONDS) for run in runs])
+        for part in PARTS
+    }
     wire, disk = ([run[key] for run in runs] for key in ("wire_bytes", "disk_bytes"))
     return cpu, per_task(wire), per_task(disk)
 
@@ -480,7 +485,7 @@ def write(document: Path, part: str) -> None:
 def main() -> int:
     """Compute and print all tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--bench", type=Path, help="what `farm bench --json` printed")
+    parser.add_argument("--bench", type=Path, help="what `farm bench --json` wrote")
     parser.add_argument("--side", choices=("farm", "raw"), default="farm", help="of the bench")
     parser.add_argument("--farm", type=Path, default=ROOT / "target/release/farm")
     parser.add_argument("--document", type=Path, help="write the tables into this file, too")

@@ -88,6 +88,12 @@ def test_a_benchmark_is_read_by_its_medians(tmp_path: Path) -> None:
     assert read.server_cores_used == pytest.approx(9.0)
 
 
+def test_processor_time_below_the_kernels_grain_is_not_nothing() -> None:
+    run = {"tasks": 1000, "cpu_seconds": dict.fromkeys(scale.PARTS, 0.0)}
+    cpu, _, _ = scale.medians([run | {"wire_bytes": 1.0, "disk_bytes": 0.0}])
+    assert cpu["collector"] == pytest.approx(10e-6)
+
+
 def test_the_figures_by_hand_make_every_table_but_the_simulated_one() -> None:
     known = scale.by_hand()
     for table in (scale.cost_table, scale.setup_table, scale.need_table, scale.thousand_table):

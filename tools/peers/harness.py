@@ -225,7 +225,7 @@ def kill_mid_task(peer: Peer, patience_seconds: float) -> str:
             return f"reported after {seconds:.0f} s: {ended}"
         peer.load()
         time.sleep(0.2)
-    return f"lost: neither computed nor reported in {patience_seconds:.0f} s"
+    return f"in {patience_seconds:.0f} s neither computed again nor reported"
 
 
 def measure(peer: Peer, arguments: argparse.Namespace) -> Measurement:

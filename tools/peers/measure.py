@@ -68,6 +68,12 @@ def rounded(value: float | None, factor: float = 1.0) -> str:
     return f"{round(scaled, digits):,.{max(0, digits)}f}"
 
 
+def titled(row: Measurement) -> str:
+    """Write the name of a system with its version, then the way it is used."""
+    system, comma, way = row.name.partition(",")
+    return f"{system} {row.version}".strip() + comma + way
+
+
 def table(rows: list[Measurement]) -> str:
     """Write the table, and below it what was skipped and why."""
     lines = [
@@ -83,7 +89,7 @@ def table(rows: list[Measurement]) -> str:
         trips = [rounded(quantile(row.round_trip_seconds, share), 1e3) for share in (0.5, 0.99)]
         rss = None if row.worker_rss_bytes is None else float(row.worker_rss_bytes)
         cells = (
-            f"{row.name} {row.version}".strip(),
+            titled(row),
             rounded(median(rates)),
             spread,
             " / ".join(trips),

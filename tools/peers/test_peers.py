@@ -34,12 +34,12 @@ def test_values_are_rounded_to_what_they_are_worth(value: float | None, shown: s
 def test_the_table_shows_what_was_measured_and_why_the_rest_was_not() -> None:
     rows = [
         Measurement(
-            "A", "1.2", [100.0, 300.0, 200.0], 400, [0.001] * 99 + [0.5], 48_000_000, [0.5]
+            "A, fast", "1.2", [100.0, 300.0, 200.0], 400, [0.001] * 99 + [0.5], 48_000_000, [0.5]
         ),
         Measurement("B", "", skipped="no redis-server"),
     ]
     shown = table(rows)
-    assert "| A 1.2 | 200 | 100 to 300 | 1.0 / 1.0 | 48 | 0.50 | - | - |" in shown
+    assert "| A 1.2, fast | 200 | 100 to 300 | 1.0 / 1.0 | 48 | 0.50 | - | - |" in shown
     assert "Skipped: B: no redis-server" in shown
     assert "| B" not in shown
 

@@ -49,7 +49,7 @@ def collect(client: redis.Redis) -> None:
 class Lists(RedisPeer):
     """The paper's farm."""
 
-    name = "the paper's farm, rebuilt"
+    name = "The paper's farm, rebuilt"
     package = None
     documented = "nothing: the task has left the list"
 

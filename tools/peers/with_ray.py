@@ -122,7 +122,7 @@ class WithRayActors(WithRayTasks):
 class WithRayChunks(WithRayTasks):
     """Ray, many tasks a call."""
 
-    name = f"Ray, tasks, {TASKS_PER_CALL} a call"
+    name = f"Ray, {TASKS_PER_CALL} tasks a call"
     tries_kill = False
 
     def run(self, tasks: int) -> int:
