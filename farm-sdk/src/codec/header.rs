@@ -34,8 +34,8 @@ pub(crate) fn note(headers: &mut HeaderMap, codec: Codec) {
 
 /// The codec of a stored result. One in the codec of a newer worker is raw here: its bytes are all
 /// that can be given away.
-pub(crate) fn stored(headers: Option<&HeaderMap>) -> Codec {
-    of(headers).unwrap_or(Codec::Raw)
+pub(crate) fn stored(word: Option<&str>) -> Codec {
+    named(word).unwrap_or(Codec::Raw)
 }
 
 #[cfg(test)]

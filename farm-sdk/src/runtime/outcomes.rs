@@ -76,7 +76,7 @@ impl StoredOutcome {
             replay: number(fields.replay).unwrap_or(0),
             stored_seconds,
             traceparent: fields.traceparent.map(str::to_owned),
-            codec: codec::stored(Some(headers)),
+            codec: codec::stored(fields.codec),
         })
     }
 
@@ -239,6 +239,7 @@ struct Fields<'a> {
     service: Option<&'a str>,
     replay: Option<&'a str>,
     traceparent: Option<&'a str>,
+    codec: Option<&'a str>,
 }
 
 impl<'a> Fields<'a> {
@@ -255,6 +256,7 @@ impl<'a> Fields<'a> {
                 envelope::SERVICE_SECONDS => &mut fields.service,
                 envelope::REPLAY => &mut fields.replay,
                 envelope::TRACEPARENT => &mut fields.traceparent,
+                envelope::CODEC => &mut fields.codec,
                 _ => continue,
             };
             *field = values.first().map(HeaderValue::as_str);
