@@ -7,7 +7,7 @@ use farm_core::envelope;
 use farm_core::http::DeadLetter;
 
 /// Characters of a cause that are kept.
-const LONGEST_CAUSE: usize = 2000;
+pub(crate) const LONGEST_CAUSE: usize = 2000;
 
 /// Headers of the dead letter that `letter` describes.
 pub(crate) fn headers(letter: &DeadLetter) -> HeaderMap {

@@ -111,6 +111,8 @@ impl Settling<'_> {
     /// the dead letter that may be missing.
     async fn bury(&self, cause: String) -> Settled {
         let (task, attempts) = (&self.delivery.task, self.delivery.delivered);
+        // It may quote all of a task, and then NATS would not take it.
+        let cause: String = cause.chars().take(dead_letter::LONGEST_CAUSE).collect();
         let note = Encoded::json(serde_json::Value::from(cause.as_str()).to_string());
         match self.store(Outcome::Failed, note).await {
             Stored::New => {
