@@ -34,6 +34,11 @@ pub(crate) fn headers(letter: &DeadLetter) -> HeaderMap {
     headers
 }
 
+/// As much of a cause as is kept.
+pub(crate) fn cut(cause: &str) -> String {
+    cause.chars().take(LONGEST_CAUSE).collect()
+}
+
 /// A header holds one line, and not any length of it.
 pub(crate) fn one_line(cause: &str) -> String {
     cause

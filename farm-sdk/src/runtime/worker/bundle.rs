@@ -13,10 +13,13 @@ use farm_core::chunk::{Apart, OutcomeWriter};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::runtime::dead_letter;
 use crate::verdict::Verdict;
 
 /// How long a chunk may take before others may have its rest.
 pub(super) const LONGEST: Duration = Duration::from_millis(50);
+/// What a failure takes up at most.
+const MOST_CAUSE_BYTES: usize = 8100;
 /// Parts that the rest of a chunk is cut into, if it has so many tasks.
 const PARTS: u32 = 4;
 
@@ -166,8 +169,16 @@ impl State {
                 self.services_seconds.push(service_seconds);
                 return None;
             }
-            Verdict::Retry { delay, cause } => Apart::Retry { delay, cause },
-            Verdict::Dead { cause } => Apart::Failed { cause },
+            verdict if self.outcomes.body_bytes() + MOST_CAUSE_BYTES > self.room_bytes => {
+                return Some(verdict);
+            }
+            Verdict::Retry { delay, cause } => Apart::Retry {
+                delay,
+                cause: dead_letter::cut(&cause),
+            },
+            Verdict::Dead { cause } => Apart::Failed {
+                cause: dead_letter::cut(&cause),
+            },
         };
         self.outcomes.push_apart(&apart);
         self.apart.push((index, apart));
@@ -251,7 +262,7 @@ mod tests {
 
     #[test]
     fn every_task_has_its_own_verdict() {
-        let bundle = Bundle::new(3, 1000);
+        let bundle = Bundle::new(3, 10_000);
         assert_eq!(bundle.begin(), Next::Task(0));
         assert_eq!(bundle.end(done(b"1"), SERVICE), Next::Task(1));
         let dead = Verdict::Dead {
@@ -268,7 +279,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_runs_when_a_bundle_is_cut_is_kept_and_the_rest_is_queued_again() {
-        let bundle = Bundle::new(12, 1000);
+        let bundle = Bundle::new(12, 10_000);
         bundle.begin();
         assert_eq!(bundle.end(done(b"1"), SERVICE), Next::Task(1));
         assert!(

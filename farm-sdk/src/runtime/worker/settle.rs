@@ -109,6 +109,8 @@ impl Settling<'_> {
             Err(cause) => cause,
         };
         let (task, attempts) = (self.task, self.terms.attempt);
+        // It may quote all of a task, and then NATS would not take it.
+        let cause = dead_letter::cut(&cause);
         let note = Encoded::json(serde_json::Value::from(cause.as_str()).to_string());
         match self.store(Outcome::Failed, note).await {
             Stored::New => {
