@@ -337,6 +337,17 @@ def thousand_table(costs: Costs) -> str:
     return markdown(heading, rows)
 
 
+def always_fed(costs: Costs) -> int:
+    """Give the workers that one pair of streams feeds at any service time, up to the last rate."""
+    times = [1e-5 * 10 ** (step / 50) for step in range(201)]
+    fed = []
+    for service in times:
+        rate = USABLE / (costs.at(chunk(service)).cpu_seconds["server"] * SERIAL)
+        if rate < RATES[-1]:
+            fed.append(rate * service)
+    return math.floor(min(fed, default=WORKERS[-1]) / 10) * 10
+
+
 def verdict(costs: Costs) -> str:
     """Say what is needed first when a farm grows."""
     single, chunked = costs.at(1), costs.at(256)
@@ -363,7 +374,10 @@ def verdict(costs: Costs) -> str:
                 f"* {WORKERS[-1]:,} workers on tasks of {duration(service)} ({rate:,.0f} tasks/s) "
                 f"need {pairs} pairs of streams in automatic granularity."
             )
-    lines.append(f"* At every other service time one pair feeds {WORKERS[-1]:,} workers.")
+    lines.append(
+        f"* At the others one pair feeds {WORKERS[-1]:,} workers; up to {RATES[-1]:,} tasks/s it feeds "
+        f"{always_fed(costs):,} at any service time."
+    )
     return "\n".join(lines) + "\n"
 
 
