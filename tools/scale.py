@@ -375,8 +375,8 @@ def verdict(costs: Costs) -> str:
                 f"need {pairs} pairs of streams in automatic granularity."
             )
     lines.append(
-        f"* At the others one pair feeds {WORKERS[-1]:,} workers; up to {RATES[-1]:,} tasks/s it feeds "
-        f"{always_fed(costs):,} at any service time."
+        f"* At the others one pair feeds {WORKERS[-1]:,} workers; up to {RATES[-1]:,} tasks/s it "
+        f"feeds {always_fed(costs):,} at any service time."
     )
     return "\n".join(lines) + "\n"
 
