@@ -28,7 +28,7 @@ def test_costs_lie_between_the_measured_ones() -> None:
 def test_a_server_is_used_up_by_its_cores_and_a_stream_by_one() -> None:
     limits = scale.Setup("", 1, 8, 1).limits(costs().at(1))
     assert limits["server"] == pytest.approx(0.8 * 8 / 100e-6)
-    assert limits["stream"] == pytest.approx(0.8 / (0.34 * 100e-6))
+    assert limits["stream"] == pytest.approx(0.8 / (scale.SERIAL * 100e-6))
     spread = scale.Setup("", 1, 8, 4).limits(costs().at(1))
     assert spread["server"] == limits["server"]
     assert spread["stream"] == pytest.approx(4 * limits["stream"])
@@ -63,25 +63,38 @@ def test_erlang_c_is_the_known_one() -> None:
     assert scale.erlang_c(2, 1.0) == pytest.approx(1 / 3)
 
 
-def test_a_benchmark_is_read_by_its_medians(tmp_path: Path) -> None:
-    def run(cpu: float) -> dict[str, object]:
-        seconds = dict.fromkeys(scale.PARTS, cpu)
-        return {"tasks": 1000, "seconds": 1.0, "cpu_seconds": seconds, "wire_bytes": 5e5} | {
-            "disk_bytes": 2e5
-        }
+def run(cpu: float, messages: float) -> dict[str, object]:
+    """Make a run of a second with so many messages a task."""
+    seconds = dict.fromkeys(scale.PARTS, cpu)
+    counts = {"tasks": 1000, "seconds": 1.0, "messages": 1000 * messages}
+    return counts | {"cpu_seconds": seconds, "wire_bytes": 5e5, "disk_bytes": 2e5}
 
-    case = {"task_bytes": 128, "storage": "file", "workers": 4, "granularity": "off"}
-    runs = [
-        {"case": case, "raw": [], "farm": [run(0.5), run(0.1), run(0.2)]},
-        {"case": case | {"granularity": "auto"}, "raw": [], "farm": [run(9.0)]},
-        {"case": case | {"granularity": "256"}, "raw": [], "farm": [run(0.01)]},
-    ]
+
+def bench(folder: Path, runs: list[dict[str, object]]) -> Path:
+    """Write what a benchmark writes."""
     machine = {"cores": 2, "processor": "a", "nats_server": "b", "load_average": "0"}
-    document = {"machine": machine, "pairs": 3, "scenarios": []}
-    document["scenarios"] = [{"scenario": "throughput", "runs": runs}]
-    path = tmp_path / "bench.json"
-    path.write_text(json.dumps(document))
-    read = scale.from_bench(path, "farm")
+    scenario = {"scenario": "throughput", "runs": runs}
+    path = folder / "bench.json"
+    path.write_text(json.dumps({"machine": machine, "pairs": 3, "scenarios": [scenario]}))
+    return path
+
+
+def test_a_benchmark_whose_chunks_are_none_is_refused(tmp_path: Path) -> None:
+    case = {"task_bytes": 128, "storage": "file", "workers": 4, "granularity": "256"}
+    runs: list[dict[str, object]] = [{"case": case, "farm": [run(0.1, 7.0)]}]
+    path = bench(tmp_path, runs)
+    with pytest.raises(SystemExit, match=r"granularity 256, but 7.0 messages"):
+        scale.from_bench(path, "farm")
+
+
+def test_a_benchmark_is_read_by_its_medians(tmp_path: Path) -> None:
+    case = {"task_bytes": 128, "storage": "file", "workers": 4, "granularity": "off"}
+    runs: list[dict[str, object]] = [
+        {"case": case, "raw": [], "farm": [run(0.5, 7.0), run(0.1, 7.0), run(0.2, 7.0)]},
+        {"case": case | {"granularity": "auto"}, "raw": [], "farm": [run(9.0, 0.1)]},
+        {"case": case | {"granularity": "256"}, "raw": [], "farm": [run(0.01, 0.1)]},
+    ]
+    read = scale.from_bench(bench(tmp_path, runs), "farm")
     assert [point.tasks_per_message for point in read.points] == [1, 256]
     assert read.points[0].cpu_seconds["server"] == pytest.approx(200e-6)
     assert read.points[0].wire_bytes == pytest.approx(500)
@@ -89,8 +102,7 @@ def test_a_benchmark_is_read_by_its_medians(tmp_path: Path) -> None:
 
 
 def test_processor_time_below_the_kernels_grain_is_not_nothing() -> None:
-    run = {"tasks": 1000, "cpu_seconds": dict.fromkeys(scale.PARTS, 0.0)}
-    cpu, _, _ = scale.medians([run | {"wire_bytes": 1.0, "disk_bytes": 0.0}])
+    cpu, _, _ = scale.medians([run(0.0, 1.0)])
     assert cpu["collector"] == pytest.approx(10e-6)
 
 
