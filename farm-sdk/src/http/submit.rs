@@ -284,12 +284,10 @@ async fn take_in(
             body_bytes: publish::most_bytes(broker),
         }),
     };
+    let announced = Jobs::new(broker).create_spec(&job, spec.clone()).await?;
     if spec.chunks.is_some() {
-        let announced = Jobs::new(broker).create_spec(&job, spec.clone()).await?;
         // A first submit that tells nothing of it sent every task alone.
         spec.chunks = announced.chunks.or(Some(ALONE));
-    } else {
-        Jobs::new(broker).create_spec(&job, spec.clone()).await?;
     }
     let mut publisher = Publisher::open(face, broker, &job, &request, spec.chunks).await?;
     let stored = async {

@@ -252,7 +252,7 @@ impl<'a> Publisher<'a> {
                     self.window_bytes -= oldest.body.len();
                     self.window.pop_front();
                     if self.trouble.take().is_some() {
-                        self.send_refused().await;
+                        self.send_others().await;
                     }
                     continue;
                 }
@@ -273,6 +273,7 @@ impl<'a> Publisher<'a> {
 
     async fn try_again(&mut self, refusal: broker::Refusal) -> Result<(), Refusal> {
         let refusal = self.refusal(refusal);
+        tracing::debug!(job = %self.job, error = refusal.problem.error, "a message is sent again");
         let now = Instant::now();
         let mut trouble = self.trouble.take().unwrap_or(Trouble {
             give_up: now + PATIENCE,
@@ -302,10 +303,17 @@ impl<'a> Publisher<'a> {
         Ok(())
     }
 
-    /// What was refused behind a message that is stored now may find room, too.
-    async fn send_refused(&mut self) {
+    /// What was refused, or lost, behind a message that is stored at last is sent again at once.
+    async fn send_others(&mut self) {
+        let now = Instant::now();
         for index in 0..self.window.len() {
-            if matches!(self.window[index].answer, Answer::Refused(_)) {
+            let sent = &self.window[index];
+            let is_lost = match sent.answer {
+                Answer::Awaited => now >= sent.overdue(),
+                Answer::Refused(_) => true,
+                Answer::Stored => false,
+            };
+            if is_lost {
                 self.send(index).await;
             }
         }
