@@ -32,6 +32,7 @@ mod simulated_workloads;
 mod slots;
 mod slow_readers;
 mod start_up;
+mod stranded_chunks;
 mod telemetry;
 mod template;
 mod tracing;
