@@ -192,7 +192,10 @@ mod tests {
         let forever = std::future::pending::<Result<(), Error>>();
         let error = guarded("a run", 60, [&process], forever).await.unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("worker") && text.contains("no such stream"), "{text}");
+        assert!(
+            text.contains("worker") && text.contains("no such stream"),
+            "{text}"
+        );
     }
 
     #[tokio::test]

@@ -1,9 +1,11 @@
 //! The NATS server of one run: fresh, on free ports, with a store that is removed at the end.
 
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -14,6 +16,9 @@ use crate::error::Error;
 use crate::usage::Usage;
 
 const READY_SECONDS: u64 = 20;
+/// Where ports are looked for: below those that Linux gives to outgoing connections.
+const FIRST_PORT: u16 = 11_000;
+const PORTS: u16 = 20_000;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A running server with JetStream.
@@ -73,7 +78,13 @@ impl Server {
             }
             Ok(())
         };
-        guarded("the start of the NATS server", READY_SECONDS, [&server.process], answers).await?;
+        guarded(
+            "the start of the NATS server",
+            READY_SECONDS,
+            [&server.process],
+            answers,
+        )
+        .await?;
         Ok(server)
     }
 
@@ -113,15 +124,36 @@ impl Server {
 }
 
 /// Ports that nothing listens on, all different.
+///
+/// None is of those the system gives to outgoing connections: it could give one away before the
+/// process that is told of it has started.
 pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
-    let failed = || Error::io("find a free port");
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = FIRST_PORT + (std::process::id() % u32::from(PORTS)) as u16;
+    let mut candidates = (0..PORTS).map(|_| {
+        let offset = first - FIRST_PORT + NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
+        FIRST_PORT + offset % PORTS
+    });
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     let mut ports = [0; N];
-    // All are held before any is given back, so that none is handed out twice.
-    let held: Result<Vec<_>, _> = (0..N)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect();
-    for (port, listener) in ports.iter_mut().zip(&held.map_err(failed())?) {
-        *port = listener.local_addr().map_err(failed())?.port();
+    for port in &mut ports {
+        let found = candidates.find(is_free);
+        let taken = || Error::io("find a free port")(io::ErrorKind::AddrInUse.into());
+        *port = found.ok_or_else(taken)?;
     }
     Ok(ports)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_port_is_given_twice_or_while_in_use() {
+        let [first, second] = free_ports().unwrap();
+        let _held = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).unwrap();
+        let more: [u16; 8] = free_ports().unwrap();
+        assert!(first != second && !more.contains(&first) && !more.contains(&second));
+    }
 }

@@ -75,7 +75,9 @@ pub(super) async fn run(bench: &Bench) -> Result<Report, Error> {
         };
         for pair in 0..bench.settings.pairs {
             let (number, of) = (pair + 1, bench.settings.pairs);
-            bench.say(format!("latency: {rate_per_second} tasks/s: pair {number} of {of}"));
+            bench.say(format!(
+                "latency: {rate_per_second} tasks/s: pair {number} of {of}"
+            ));
             let work = work(bench, rate_per_second);
             if pair % 2 == 0 {
                 pairs.raw.push(raw(bench, work).await?);
@@ -221,7 +223,11 @@ fn figure(results: &[Pairs]) -> Figure {
             .iter()
             .filter_map(|pairs| {
                 let values = Spread::of(runs(pairs).iter().map(quantile))?;
-                let Spread { median, least, most } = values;
+                let Spread {
+                    median,
+                    least,
+                    most,
+                } = values;
                 Some((pairs.rate_per_second, median, least, most))
             })
             .collect(),
