@@ -1,5 +1,6 @@
 //! The NATS server of one run: fresh, on free ports, with a store that is removed at the end.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -59,7 +60,7 @@ impl Server {
         );
         let configuration = folder.path().join("nats.conf");
         fs::write(&configuration, text).map_err(Error::io("configure the NATS server"))?;
-        let mut command = Command::new(executable);
+        let mut command = tied_to_us(executable);
         command
             .arg("--config")
             .arg(&configuration)
@@ -120,6 +121,21 @@ impl Server {
         let answer = answer.await.map_err(failed())?;
         let answer = answer.error_for_status().map_err(failed())?;
         answer.json().await.map_err(failed())
+    }
+}
+
+/// A command whose process the system kills should this one be killed, if `setpriv` is there to ask
+/// for that. The parts of the benchmark see to it themselves.
+fn tied_to_us(executable: &Path) -> Command {
+    let setpriv = |program: &OsStr| {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        command
+    };
+    let works = setpriv("true".as_ref()).stderr(Stdio::null()).status();
+    match works.is_ok_and(|status| status.success()) {
+        true => setpriv(executable.as_os_str()),
+        false => Command::new(executable),
     }
 }
 
