@@ -36,6 +36,11 @@ chaos: nats ## Injects faults while tasks run, and checks each task; docs/faults
 	FARM_TESTS_RELEASE=1 cargo run --release --locked -p farm-tests --bin chaos -- --servers 1 --seed $(or $(SEED),1) --minutes $(or $(MINUTES),13) --json out/chaos-1.json --keep out/chaos-1
 	FARM_TESTS_RELEASE=1 cargo run --release --locked -p farm-tests --bin chaos -- --servers 3 --seed $(or $(SEED),1) --minutes $(or $(MINUTES),13) --json out/chaos-3.json --keep out/chaos-3
 
+.PHONY: bench
+bench: nats ## Measure what a farm costs beside a raw NATS loop; tables of docs/benchmarks.md (ARGS="throughput --quick")
+	cargo build --release --locked -p farm-cli
+	target/release/farm bench --json out/bench.json --plot out/bench $(ARGS)
+
 .PHONY: experiment
 experiment: ## Redo the paper's experiment, training included; writes docs/experiment.md
 	cargo build --release --locked -p farm-cli

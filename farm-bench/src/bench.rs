@@ -22,6 +22,8 @@ pub struct Settings {
     pub slots: usize,
     /// Every combination, not only those that tell most.
     pub all: bool,
+    /// Of the throughput, only combinations whose name holds one of these; all if there are none.
+    pub only: Vec<String>,
     /// How long to watch idle workers, in seconds.
     pub idle_seconds: f64,
     /// How many idle workers to start at once.

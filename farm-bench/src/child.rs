@@ -4,6 +4,7 @@
 //! itself be killed, the parts it made of itself see the end of their standard input and end, too.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -33,7 +34,8 @@ impl Process {
     pub fn start(name: &str, command: &mut Command, folder: &Path) -> Result<Self, Error> {
         let log = folder.join(format!("{name}.log"));
         let file = File::create(&log).map_err(Error::io(format!("create {}", log.display())))?;
-        let child = command.stderr(file).spawn();
+        // A terminal's Ctrl-C is for the benchmark, which then ends its processes itself.
+        let child = command.process_group(0).stderr(file).spawn();
         let child = child.map_err(Error::io(format!("start {name}")))?;
         Ok(Self {
             name: name.to_owned(),
@@ -192,7 +194,10 @@ mod tests {
         let forever = std::future::pending::<Result<(), Error>>();
         let error = guarded("a run", 60, [&process], forever).await.unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("worker") && text.contains("no such stream"), "{text}");
+        assert!(
+            text.contains("worker") && text.contains("no such stream"),
+            "{text}"
+        );
     }
 
     #[tokio::test]

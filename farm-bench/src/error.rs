@@ -64,6 +64,12 @@ pub enum Error {
         /// What should have been.
         expected: String,
     },
+    /// Nothing is left to measure.
+    #[error("no combination has {only} in its name: see the names that a run prints")]
+    Nothing {
+        /// What was looked for.
+        only: String,
+    },
     /// The machine does not tell what is measured.
     #[error("cannot read {what}: the benchmark needs Linux's /proc")]
     Proc {

@@ -1,6 +1,5 @@
 //! The farm under test: a plain user of the SDK.
 
-
 use farm_sdk::{Farm, TaskContext, TaskError, blocking, no_state};
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,12 @@
 //! The NATS server of one run: fresh, on free ports, with a store that is removed at the end.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -14,6 +17,9 @@ use crate::error::Error;
 use crate::usage::Usage;
 
 const READY_SECONDS: u64 = 20;
+/// Where ports are looked for: below those that Linux gives to outgoing connections.
+const FIRST_PORT: u16 = 11_000;
+const PORTS: u16 = 20_000;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A running server with JetStream.
@@ -54,7 +60,7 @@ impl Server {
         );
         let configuration = folder.path().join("nats.conf");
         fs::write(&configuration, text).map_err(Error::io("configure the NATS server"))?;
-        let mut command = Command::new(executable);
+        let mut command = tied_to_us(executable);
         command
             .arg("--config")
             .arg(&configuration)
@@ -73,7 +79,13 @@ impl Server {
             }
             Ok(())
         };
-        guarded("the start of the NATS server", READY_SECONDS, [&server.process], answers).await?;
+        guarded(
+            "the start of the NATS server",
+            READY_SECONDS,
+            [&server.process],
+            answers,
+        )
+        .await?;
         Ok(server)
     }
 
@@ -112,16 +124,52 @@ impl Server {
     }
 }
 
+/// A command whose process the system kills should this one be killed, if `setpriv` is there to ask
+/// for that. The parts of the benchmark see to it themselves.
+fn tied_to_us(executable: &Path) -> Command {
+    let setpriv = |program: &OsStr| {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        command
+    };
+    let works = setpriv("true".as_ref()).stderr(Stdio::null()).status();
+    match works.is_ok_and(|status| status.success()) {
+        true => setpriv(executable.as_os_str()),
+        false => Command::new(executable),
+    }
+}
+
 /// Ports that nothing listens on, all different.
+///
+/// None is of those the system gives to outgoing connections: it could give one away before the
+/// process that is told of it has started.
 pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
-    let failed = || Error::io("find a free port");
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = FIRST_PORT + (std::process::id() % u32::from(PORTS)) as u16;
+    let mut candidates = (0..PORTS).map(|_| {
+        let offset = first - FIRST_PORT + NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
+        FIRST_PORT + offset % PORTS
+    });
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     let mut ports = [0; N];
-    // All are held before any is given back, so that none is handed out twice.
-    let held: Result<Vec<_>, _> = (0..N)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect();
-    for (port, listener) in ports.iter_mut().zip(&held.map_err(failed())?) {
-        *port = listener.local_addr().map_err(failed())?.port();
+    for port in &mut ports {
+        let found = candidates.find(is_free);
+        let taken = || Error::io("find a free port")(io::ErrorKind::AddrInUse.into());
+        *port = found.ok_or_else(taken)?;
     }
     Ok(ports)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_port_is_given_twice_or_while_in_use() {
+        let [first, second] = free_ports().unwrap();
+        let _held = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).unwrap();
+        let more: [u16; 8] = free_ports().unwrap();
+        assert!(first != second && !more.contains(&first) && !more.contains(&second));
+    }
 }

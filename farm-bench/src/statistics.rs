@@ -61,7 +61,12 @@ pub(crate) fn spread(values: impl IntoIterator<Item = f64>) -> String {
     match Spread::of(values) {
         None => "–".to_owned(),
         Some(s) if s.least == s.most => written(s.median),
-        Some(s) => format!("{} ({}–{})", written(s.median), written(s.least), written(s.most)),
+        Some(s) => format!(
+            "{} ({}–{})",
+            written(s.median),
+            written(s.least),
+            written(s.most)
+        ),
     }
 }
 

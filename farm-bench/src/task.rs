@@ -5,6 +5,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+const WARM_UP_SECONDS: f64 = 2.0;
+
 /// One task, as JSON `[intended_nanoseconds, spin_rounds, padding]`.
 ///
 /// The first number is when the task was meant to be submitted, in nanoseconds since the Unix epoch;
@@ -42,6 +44,13 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// Tasks at the beginning of a run at a fixed rate whose latency does not count: parts warm up,
+    /// and a farm holds the first tasks of a job for up to a second, to refuse it whole.
+    pub fn warm_up_tasks(&self) -> u64 {
+        let tasks = self.rate_per_second.unwrap_or(0.0) * WARM_UP_SECONDS;
+        tasks as u64
+    }
+
     /// The tasks, each at its time: `next` waits for the time of the next one.
     ///
     /// Times are a fixed grid from now on. Whatever delays one task does not delay those after it:

@@ -1,7 +1,9 @@
 //! What a process has used so far, as the kernel counts it.
 
 use std::fs;
+use std::iter::Sum;
 use std::ops::{Add, Sub};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -10,7 +12,7 @@ use crate::error::Error;
 /// Counts since the process started; a difference of two of them is what a stretch of time cost.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Usage {
-    /// Processor time of all its threads, user and system, in seconds; the kernel's grain is 10 ms.
+    /// Processor time of all its threads, user and system, in seconds.
     pub cpu_seconds: f64,
     /// Times a thread of it went to sleep: as often it was woken.
     pub sleeps: u64,
@@ -29,12 +31,18 @@ impl Usage {
             .unwrap_or_default()
             .split_whitespace()
             .collect();
-        let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
+        let ticks = |index: usize| {
+            fields
+                .get(index)
+                .and_then(|field| field.parse::<u64>().ok())
+        };
         let (Some(user), Some(system)) = (ticks(11), ticks(12)) else {
             return Err(unreadable(id, "stat"));
         };
+        let ticked = (user + system) as f64 / rustix::param::clock_ticks_per_second() as f64;
         Ok(Self {
-            cpu_seconds: (user + system) as f64 / rustix::param::clock_ticks_per_second() as f64,
+            // Exact, but without threads that have ended; the ticks have them, in steps of 10 ms.
+            cpu_seconds: scheduled_seconds(id).max(ticked),
             sleeps: sleeps(id),
             disk_bytes: number(id, "io", "write_bytes").unwrap_or(0),
         })
@@ -49,6 +57,12 @@ impl Sub for Usage {
             sleeps: self.sleeps.saturating_sub(earlier.sleeps),
             disk_bytes: self.disk_bytes.saturating_sub(earlier.disk_bytes),
         }
+    }
+}
+
+impl Sum for Usage {
+    fn sum<I: Iterator<Item = Self>>(usages: I) -> Self {
+        usages.fold(Self::default(), Add::add)
     }
 }
 
@@ -70,17 +84,28 @@ pub(crate) fn resident_bytes(id: u32) -> Result<u64, Error> {
         .ok_or_else(|| unreadable(id, "status"))
 }
 
-fn sleeps(id: u32) -> u64 {
+/// Folders of the threads of process `id`.
+fn threads(id: u32) -> impl Iterator<Item = PathBuf> {
     let threads = fs::read_dir(format!("/proc/{id}/task"));
     let threads = threads.into_iter().flatten().flatten();
-    threads
-        .filter_map(|thread| {
-            let status = thread.path().join("status");
-            let path = status.to_str()?;
-            let count = crate::machine::field(path, "voluntary_ctxt_switches")?;
-            count.parse::<u64>().ok()
-        })
-        .sum()
+    threads.map(|thread| thread.path())
+}
+
+fn scheduled_seconds(id: u32) -> f64 {
+    let nanoseconds = threads(id).filter_map(|thread| {
+        let text = fs::read_to_string(thread.join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    nanoseconds.sum::<u64>() as f64 / 1e9
+}
+
+fn sleeps(id: u32) -> u64 {
+    let counts = threads(id).filter_map(|thread| {
+        let status = thread.join("status");
+        let count = crate::machine::field(status.to_str()?, "voluntary_ctxt_switches")?;
+        count.parse::<u64>().ok()
+    });
+    counts.sum()
 }
 
 fn number(id: u32, file: &str, name: &str) -> Option<u64> {

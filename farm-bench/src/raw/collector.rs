@@ -16,7 +16,7 @@ use crate::task::epoch_nanoseconds;
 pub(crate) async fn collect(load: Load) -> Result<(), Error> {
     let client = connect(&load).await?;
     let mut results = results(client).await?;
-    let mut tally = Tally::new(load.work.tasks);
+    let mut tally = Tally::new(load.work.tasks, load.work.warm_up_tasks());
     say("ready")?;
     let mut unacknowledged = 0;
     while tally.tasks < load.work.tasks {
@@ -53,15 +53,17 @@ pub(crate) async fn collect(load: Load) -> Result<(), Error> {
 /// Counts each task once.
 struct Tally {
     seen: Vec<bool>,
+    warm_up: u64,
     tasks: u64,
     repeated: u64,
     latency_microseconds: BTreeMap<u64, u64>,
 }
 
 impl Tally {
-    fn new(tasks: u64) -> Self {
+    fn new(tasks: u64, warm_up: u64) -> Self {
         Self {
             seen: vec![false; tasks as usize],
+            warm_up,
             tasks: 0,
             repeated: 0,
             latency_microseconds: BTreeMap::new(),
@@ -79,7 +81,8 @@ impl Tally {
             return;
         }
         self.tasks += 1;
-        if intended_text != b"0"
+        if task >= self.warm_up
+            && intended_text != b"0"
             && let Some(intended) = number(intended_text)
         {
             let microseconds = epoch_nanoseconds().saturating_sub(intended) / 1000;
@@ -106,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_result_counts_once_and_a_stranger_never() {
-        let mut tally = Tally::new(2);
+        let mut tally = Tally::new(2, 0);
         for task in [0, 1, 1, 7] {
             tally.count(task, b"0");
         }

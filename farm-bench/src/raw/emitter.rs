@@ -35,7 +35,11 @@ pub(crate) async fn emit(load: Load) -> Result<(), Error> {
 /// As fast as can be: all tasks are alike, so one body serves them all.
 async fn emit_all(load: &Load, publisher: &mut Publisher) -> Result<(), Error> {
     let (tasks, chunk) = (load.work.tasks, u64::from(load.chunk));
-    let task = encode(&Task::of_size(0, load.work.spin_rounds, load.work.task_bytes));
+    let task = encode(&Task::of_size(
+        0,
+        load.work.spin_rounds,
+        load.work.task_bytes,
+    ));
     let body = |count: u64| match chunk {
         1 => task.clone(),
         _ => join((0..count).map(|_| task.as_ref())),

@@ -24,7 +24,7 @@ use tokio::io::AsyncBufReadExt;
 
 pub(crate) use collector::collect;
 pub(crate) use emitter::emit;
-pub(crate) use streams::create;
+pub(crate) use streams::{RESULTS, TASK_SUBJECT, create};
 pub(crate) use worker::work;
 
 use crate::error::Error;

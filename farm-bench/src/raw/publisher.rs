@@ -75,7 +75,9 @@ impl Publisher {
         let answer = answer.ok_or_else(|| refused("the connection is closed".to_owned()))?;
         let stored = answer.status.is_none() && !answer.payload.starts_with(b"{\"error\"");
         if !stored {
-            return Err(refused(String::from_utf8_lossy(&answer.payload).into_owned()));
+            return Err(refused(
+                String::from_utf8_lossy(&answer.payload).into_owned(),
+            ));
         }
         self.outstanding = self.outstanding.saturating_sub(1);
         Ok(())

@@ -6,11 +6,11 @@ use async_nats::jetstream::{self, Context};
 
 use crate::error::Error;
 
-pub(super) const TASK_SUBJECT: &str = "raw.task";
+pub(crate) const TASK_SUBJECT: &str = "raw.task";
 pub(super) const RESULT_SUBJECT: &str = "raw.result";
 pub(super) const MESSAGE_ID: &str = "Nats-Msg-Id";
 const TASKS: &str = "raw-tasks";
-const RESULTS: &str = "raw-results";
+pub(crate) const RESULTS: &str = "raw-results";
 const MAX_UNACKNOWLEDGED: i64 = 100_000;
 
 /// Makes streams and consumers.

@@ -54,9 +54,7 @@ pub(crate) struct Farm {
 #[derive(Debug, Clone)]
 pub(crate) struct JobEnd {
     pub accepted: Accepted,
-    /// From the start of the submit until every task was stored.
-    pub accepted_seconds: f64,
-    /// The same until the collector had counted every result.
+    /// From the start of the submit until the collector had counted every result.
     pub ended_seconds: f64,
     pub progress: JobProgress,
 }
@@ -114,10 +112,6 @@ impl Farm {
         let mut changes = watching.map_err(Error::broker("watch the jobs of the farm"))?;
         let running = async {
             let begun = Instant::now();
-            let submitting = async {
-                let accepted = self.submit(body, lines).await?;
-                Ok::<_, Error>((accepted, begun.elapsed().as_secs_f64()))
-            };
             let ending = async {
                 loop {
                     let entry = next_change(&mut changes).await?;
@@ -126,16 +120,21 @@ impl Farm {
                     }
                 }
             };
-            let ((accepted, accepted_seconds), (progress, ended_seconds)) =
-                tokio::try_join!(submitting, ending)?;
+            let submitting = self.submit(body, lines);
+            let (accepted, (progress, ended_seconds)) = tokio::try_join!(submitting, ending)?;
             Ok(JobEnd {
                 accepted,
-                accepted_seconds,
                 ended_seconds,
                 progress,
             })
         };
-        let end = guarded("a run of the farm", LIMIT_SECONDS, self.processes(), running).await?;
+        let end = guarded(
+            "a run of the farm",
+            LIMIT_SECONDS,
+            self.processes(),
+            running,
+        )
+        .await?;
         self.check(&end)?;
         Ok(end)
     }
@@ -269,5 +268,11 @@ pub(crate) async fn ready(
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
-    guarded("the start of a replica", READY_SECONDS, [process, &server.process], answering).await
+    guarded(
+        "the start of a replica",
+        READY_SECONDS,
+        [process, &server.process],
+        answering,
+    )
+    .await
 }

@@ -6,7 +6,7 @@ mod raw;
 use async_nats::jetstream::stream::StorageType;
 use serde::Serialize;
 
-pub(crate) use farm::{Farm, FarmSetup, JobEnd};
+pub(crate) use farm::{Farm, FarmSetup, encode, ready};
 pub(crate) use raw::RawLoop;
 
 use crate::child::Process;
@@ -94,13 +94,10 @@ impl Reading {
         collector: &Process,
     ) -> Result<Self, Error> {
         let workers = workers.into_iter().map(Process::usage);
-        let workers: Vec<Usage> = workers.collect::<Result<_, _>>()?;
         Ok(Self {
             server: server.usage()?,
             emitter: emitter.usage()?,
-            workers: workers
-                .into_iter()
-                .fold(Usage::default(), |sum, worker| sum + worker),
+            workers: workers.sum::<Result<Usage, Error>>()?,
             collector: collector.usage()?,
             traffic: server.traffic().await?,
         })

@@ -85,6 +85,16 @@ impl RawLoop {
         })
     }
 
+    /// Publishes all tasks and waits until they are stored: tasks a second.
+    pub async fn publish(mut self) -> Result<f64, Error> {
+        let begun = Instant::now();
+        self.emitter.go().await?;
+        let stored = self.emitter.hear();
+        let server = [&self.server.process];
+        guarded("publishing", LIMIT_SECONDS, server, stored).await?;
+        Ok(self.work.tasks as f64 / begun.elapsed().as_secs_f64())
+    }
+
     fn check(&self, gathered: &Gathered) -> Result<(), Error> {
         if gathered.tasks == self.work.tasks && gathered.repeated == 0 {
             return Ok(());

@@ -66,16 +66,30 @@ pub(super) async fn run(bench: &Bench) -> Result<Report, Error> {
         for granularity in GRANULARITIES {
             let trial_tasks = TRIAL_MICROSECONDS.checked_div(service_microseconds);
             let trial_tasks = trial_tasks.unwrap_or(TRIAL_TASKS).clamp(20, TRIAL_TASKS);
-            let trial = one(bench, service_microseconds, granularity, spin_rounds, trial_tasks);
+            let trial = one(
+                bench,
+                service_microseconds,
+                granularity,
+                spin_rounds,
+                trial_tasks,
+            );
             let tasks = trial.await?.run.tasks_per_second * bench.settings.run_seconds;
             let most = bench.settings.max_tasks.unwrap_or(MOST_TASKS);
             series.push((granularity, (tasks as u64).clamp(1, most), Vec::new()));
         }
         for pair in 0..bench.settings.pairs {
             let (number, of) = (pair + 1, bench.settings.pairs);
-            bench.say(format!("granularity: {service_microseconds} µs: pair {number} of {of}"));
+            bench.say(format!(
+                "granularity: {service_microseconds} µs: pair {number} of {of}"
+            ));
             for (granularity, tasks, points) in &mut series {
-                let run = one(bench, service_microseconds, granularity, spin_rounds, *tasks);
+                let run = one(
+                    bench,
+                    service_microseconds,
+                    granularity,
+                    spin_rounds,
+                    *tasks,
+                );
                 points.push(run.await?);
             }
         }
@@ -135,14 +149,24 @@ impl Series {
 fn table(results: &[Series]) -> Table {
     let mut table = Table::new(
         "Efficiency by service time, 2 workers: median (least–most)",
-        ["SERVICE µs", "GRANULARITY", "TASKS", "TASKS/S", "EFFICIENCY", "NET EFFICIENCY"],
+        [
+            "SERVICE µs",
+            "GRANULARITY",
+            "TASKS",
+            "TASKS/S",
+            "EFFICIENCY",
+            "NET EFFICIENCY",
+        ],
     );
     for series in results {
         let points = || series.points.iter();
         table.row([
             series.service_microseconds.to_string(),
             series.granularity.to_owned(),
-            points().next().map_or(0, |point| point.run.tasks).to_string(),
+            points()
+                .next()
+                .map_or(0, |point| point.run.tasks)
+                .to_string(),
             spread(points().map(|point| point.run.tasks_per_second)),
             spread(points().map(|point| point.efficiency_ratio)),
             spread(points().map(|point| point.net_efficiency_ratio)),
@@ -165,14 +189,20 @@ fn figure(results: &[Series]) -> Figure {
             .iter()
             .filter(|series| series.granularity == granularity && series.service_microseconds > 0)
             .filter_map(|series| {
-                let Spread { median, least, most } = Spread::of(series.points.iter().map(value))?;
+                let Spread {
+                    median,
+                    least,
+                    most,
+                } = Spread::of(series.points.iter().map(value))?;
                 Some((series.service_microseconds as f64, median, least, most))
             })
             .collect(),
     };
     let curves = GRANULARITIES.into_iter().flat_map(|granularity| {
         [
-            curve(granularity, "of the workers' time", |point| point.efficiency_ratio),
+            curve(granularity, "of the workers' time", |point| {
+                point.efficiency_ratio
+            }),
             curve(granularity, "net", |point| point.net_efficiency_ratio),
         ]
     });

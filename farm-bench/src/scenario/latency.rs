@@ -75,7 +75,9 @@ pub(super) async fn run(bench: &Bench) -> Result<Report, Error> {
         };
         for pair in 0..bench.settings.pairs {
             let (number, of) = (pair + 1, bench.settings.pairs);
-            bench.say(format!("latency: {rate_per_second} tasks/s: pair {number} of {of}"));
+            bench.say(format!(
+                "latency: {rate_per_second} tasks/s: pair {number} of {of}"
+            ));
             let work = work(bench, rate_per_second);
             if pair % 2 == 0 {
                 pairs.raw.push(raw(bench, work).await?);
@@ -97,12 +99,15 @@ pub(super) async fn run(bench: &Bench) -> Result<Report, Error> {
 
 fn work(bench: &Bench, rate_per_second: f64) -> Work {
     let tasks = rate_per_second * bench.settings.run_seconds * LONGER;
-    Work {
-        tasks: (tasks as u64).clamp(1, bench.settings.max_tasks.unwrap_or(u64::MAX)),
+    let counted = (tasks as u64).clamp(1, bench.settings.max_tasks.unwrap_or(u64::MAX));
+    let mut work = Work {
+        tasks: counted,
         task_bytes: TASK_BYTES,
         spin_rounds: 0,
         rate_per_second: Some(rate_per_second),
-    }
+    };
+    work.tasks += work.warm_up_tasks();
+    work
 }
 
 async fn raw(bench: &Bench, work: Work) -> Result<Quantiles, Error> {
@@ -125,24 +130,26 @@ async fn farm(bench: &Bench, work: Work) -> Result<Quantiles, Error> {
     let job = farm.next_job().await?;
     let following = async {
         let job = job.await?;
-        follow(&farm, job.as_str()).await
+        follow(&farm, job.as_str(), work.warm_up_tasks()).await
     };
     let submitting = farm.submit(encode(&work), false);
     let both = async { tokio::try_join!(submitting, following) };
     let what = "a run of the farm at a fixed rate";
     let (_, latencies) = guarded(what, LIMIT_SECONDS, farm.processes(), both).await?;
-    match latencies.len() as u64 == work.tasks {
+    let counted = work.tasks - work.warm_up_tasks();
+    match latencies.len() as u64 == counted {
         true => Quantiles::of(&latencies),
         false => Err(Error::Account {
             what: "the farm at a fixed rate".to_owned(),
             found: format!("{} results", latencies.len()),
-            expected: format!("{} results", work.tasks),
+            expected: format!("{counted} results"),
         }),
     }
 }
 
-/// Reads the results of a job, live, to its end: the latency of each, in microseconds.
-async fn follow(farm: &Farm, job: &str) -> Result<Vec<(u64, u64)>, Error> {
+/// Reads the results of a job, live, to its end: the latency of each in microseconds, but of the
+/// first `warm_up` tasks.
+async fn follow(farm: &Farm, job: &str, warm_up: u64) -> Result<Vec<(u64, u64)>, Error> {
     let failed = || Error::function("follow the results of a job");
     let url = format!("{}/jobs/{job}/results", farm.address);
     let answer = loop {
@@ -160,7 +167,9 @@ async fn follow(farm: &Farm, job: &str) -> Result<Vec<(u64, u64)>, Error> {
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
             let line = buffer.split_to(end);
             buffer.advance(1);
-            if let Some(intended) = intended(&line) {
+            if let Some((task, intended)) = intended(&line)
+                && task >= warm_up
+            {
                 latencies.push((now.saturating_sub(intended) / 1000, 1));
             }
         }
@@ -168,10 +177,11 @@ async fn follow(farm: &Farm, job: &str) -> Result<Vec<(u64, u64)>, Error> {
     Ok(latencies)
 }
 
-/// When the task of a line was meant to be submitted; `None` for what is no result.
-fn intended(line: &[u8]) -> Option<u64> {
+/// The number of a line's task and when it was meant to be submitted; `None` for what is no result.
+fn intended(line: &[u8]) -> Option<(u64, u64)> {
     let outcome: TaskOutcome = serde_json::from_slice(line).ok()?;
-    outcome.output?.get().parse().ok()
+    let intended = outcome.output?.get().parse().ok()?;
+    Some((outcome.task.parse().ok()?, intended))
 }
 
 impl Pairs {
@@ -208,7 +218,7 @@ fn table(results: &[Pairs]) -> Table {
     }
     table.note(format!(
         "{TASK_BYTES} B, file storage, {WORKERS} worker processes, granularity auto; tasks are due on \
-         a fixed grid."
+         a fixed grid; the first two seconds do not count."
     ));
     table.note("Raw: until the collector has the message. Farm: until the client has the line.");
     table
@@ -221,7 +231,11 @@ fn figure(results: &[Pairs]) -> Figure {
             .iter()
             .filter_map(|pairs| {
                 let values = Spread::of(runs(pairs).iter().map(quantile))?;
-                let Spread { median, least, most } = values;
+                let Spread {
+                    median,
+                    least,
+                    most,
+                } = values;
                 Some((pairs.rate_per_second, median, least, most))
             })
             .collect(),
@@ -256,8 +270,8 @@ mod tests {
 
     #[test]
     fn a_line_tells_when_its_task_was_due() {
-        let line = br#"{"task":"0","outcome":"done","cursor":1,"attempt":1,"worker":"w","service_seconds":0,"sojourn_seconds":0,"output":17}"#;
-        assert_eq!(intended(line), Some(17));
+        let line = br#"{"task":"5","outcome":"done","cursor":1,"attempt":1,"worker":"w","service_seconds":0,"sojourn_seconds":0,"output":17}"#;
+        assert_eq!(intended(line), Some((5, 17)));
         assert_eq!(intended(b"{}"), None);
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Settings};
 use crate::error::Error;
 use crate::function::Variant;
 use crate::report::{Curve, Figure, Report, Table};
@@ -103,6 +103,22 @@ fn cases(all: bool) -> Vec<Case> {
     cases
 }
 
+/// The combinations that were asked for.
+fn chosen(settings: &Settings) -> Result<Vec<Case>, Error> {
+    let mut cases = cases(settings.all);
+    let only = &settings.only;
+    cases.retain(|case| {
+        let name = case.name();
+        only.is_empty() || only.iter().any(|words| name.contains(words))
+    });
+    match cases.is_empty() {
+        true => Err(Error::Nothing {
+            only: only.join(" or "),
+        }),
+        false => Ok(cases),
+    }
+}
+
 /// The runs of both sides, pair by pair.
 struct Pairs {
     case: Case,
@@ -112,7 +128,7 @@ struct Pairs {
 
 pub(super) async fn run(bench: &Bench) -> Result<Report, Error> {
     let mut results = Vec::new();
-    for case in cases(bench.settings.all) {
+    for case in chosen(&bench.settings)? {
         results.push(pairs(bench, case).await?);
     }
     Ok(Report {
@@ -133,7 +149,9 @@ async fn pairs(bench: &Bench, case: Case) -> Result<Pairs, Error> {
     for pair in 0..bench.settings.pairs {
         let (number, of) = (pair + 1, bench.settings.pairs);
         let name = pairs.case.name();
-        bench.say(format!("throughput: {name}: pair {number} of {of}, {tasks} tasks"));
+        bench.say(format!(
+            "throughput: {name}: pair {number} of {of}, {tasks} tasks"
+        ));
         // Whoever comes second meets a warmer machine: they take turns in that, too.
         if pair % 2 == 0 {
             pairs.raw.push(raw(bench, &pairs.case, tasks).await?);
@@ -157,7 +175,9 @@ async fn fitting(bench: &Bench, case: &Case) -> Result<u64, Error> {
     let raw = raw(bench, case, trial_tasks).await?.tasks_per_second;
     let farm = farm(bench, case, trial_tasks).await?.tasks_per_second;
     let seconds = bench.settings.run_seconds;
-    let tasks = (raw * seconds).min(farm * seconds * SLOWER).max(farm * seconds);
+    let tasks = (raw * seconds)
+        .min(farm * seconds * SLOWER)
+        .max(farm * seconds);
     Ok((tasks as u64).clamp(FEWEST_TASKS, most))
 }
 
@@ -196,7 +216,16 @@ impl Pairs {
 fn rates(results: &[Pairs]) -> Table {
     let mut table = Table::new(
         "Throughput, tasks/s: median (least–most)",
-        ["SIZE", "STORAGE", "WORKERS", "GRANULARITY", "TASKS", "RAW LOOP", "FARM", "FARM / RAW"],
+        [
+            "SIZE",
+            "STORAGE",
+            "WORKERS",
+            "GRANULARITY",
+            "TASKS",
+            "RAW LOOP",
+            "FARM",
+            "FARM / RAW",
+        ],
     );
     for pairs in results {
         let case = &pairs.case;
@@ -212,8 +241,11 @@ fn rates(results: &[Pairs]) -> Table {
             spread(pairs.ratios()),
         ]);
     }
-    table.note("From the start of the submit until the last result is counted; ratio pair by pair.");
-    table.note("GRANULARITY: of the farm, and tasks in a message of the raw loop where they differ.");
+    table
+        .note("From the start of the submit until the last result is counted; ratio pair by pair.");
+    table.note(
+        "GRANULARITY: of the farm, and tasks in a message of the raw loop where they differ.",
+    );
     table
 }
 
@@ -229,7 +261,15 @@ fn costs(results: &[Pairs]) -> Table {
     let mut table = Table::new(
         "What a task costs: processor time in µs by part, bytes and messages; medians",
         [
-            "CASE", "SIDE", "SERVER", "EMITTER", "WORKERS", "COLLECTOR", "ALL", "WIRE B", "DISK B",
+            "CASE",
+            "SIDE",
+            "SERVER",
+            "EMITTER",
+            "WORKERS",
+            "COLLECTOR",
+            "ALL",
+            "WIRE B",
+            "DISK B",
             "MESSAGES",
         ],
     );

@@ -17,6 +17,7 @@ use crate::{plot, sdk};
 const HELP: &str = "\
 Examples:
   farm bench --quick
+  farm bench throughput --only '128 B, file, 4 workers' --pairs 3
   farm bench throughput latency --json bench.json --plot out/bench
   farm bench footprint --idle-workers 1000 --function target/release/thumbnails
 
@@ -39,7 +40,10 @@ pub struct Args {
     /// Every combination of a scenario, not only those that tell most
     #[arg(long)]
     all: bool,
-    /// How long a run is meant to take
+    /// Of the throughput, only combinations with these words in their name, such as "1024 B"; repeatable
+    #[arg(long, value_name = "WORDS")]
+    only: Vec<String>,
+    /// How long a run is meant to take [default: 3]
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<f64>,
     /// Tasks in a run at most [default: as many as fit into the time]
@@ -154,8 +158,11 @@ impl Args {
             max_tasks: self.tasks,
             slots: self.slots.into(),
             all: self.all,
+            only: self.only.clone(),
             idle_seconds: or(self.idle_seconds, 30.0, 3.0),
-            idle_workers: self.idle_workers.unwrap_or(if self.quick { 10 } else { 100 }),
+            idle_workers: self
+                .idle_workers
+                .unwrap_or(if self.quick { 10 } else { 100 }),
             function: self.function.clone(),
             function_job: self.function_job.clone(),
         })
@@ -210,5 +217,8 @@ fn print(table: &Table) -> Result<(), Failure> {
         writeln!(writer, "{}", row.join("\t")).map_err(Failure::output)?;
     }
     writer.flush().map_err(Failure::output)?;
-    table.notes.iter().try_for_each(|note| print_line(&format!("  {note}")))
+    table
+        .notes
+        .iter()
+        .try_for_each(|note| print_line(&format!("  {note}")))
 }

@@ -142,7 +142,12 @@ mod tests {
 
     #[test]
     fn large_numbers_are_short() {
-        for (number, text) in [(1.0, "1"), (40_000.0, "40 k"), (1.5e6, "1.5 M"), (0.1, "0.1")] {
+        for (number, text) in [
+            (1.0, "1"),
+            (40_000.0, "40 k"),
+            (1.5e6, "1.5 M"),
+            (0.1, "0.1"),
+        ] {
             assert_eq!(quantity(&number), text);
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod autoscaler;
+mod bench;
 mod cargo;
 mod dead;
 mod load;

@@ -1,0 +1,76 @@
+//! `farm bench` with real processes: the figures are the machine's, the accounts are ours.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::program::{farm, finish};
+
+/// The server that `make nats` fetches, or the one on the `PATH`.
+fn nats_server() -> Option<String> {
+    let fetched = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../.tools/nats/bin/nats-server"
+    );
+    Path::new(fetched).exists().then(|| fetched.to_owned())
+}
+
+#[tokio::test]
+async fn one_small_pair_adds_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = [
+        "bench",
+        "throughput",
+        "--pairs",
+        "1",
+        "--tasks",
+        "500",
+        "--only",
+        "1 workers",
+        "--only",
+        "granularity 256",
+        "--json",
+        "bench.json",
+        "--plot",
+        "plots",
+    ];
+    let mut command = farm(folder.path(), &words);
+    if let Some(server) = nats_server() {
+        command.env("NATS_SERVER", server);
+    }
+    // A run whose tasks are lost, or come twice, fails.
+    let run = finish(&mut command).await.expect(0);
+    assert!(run.stdout.contains("FARM / RAW"), "{run}");
+    let text = std::fs::read(folder.path().join("bench.json")).unwrap();
+    let document: Value = serde_json::from_slice(&text).unwrap();
+    let cases = document["scenarios"][0]["runs"].as_array().unwrap();
+    assert_eq!(cases.len(), 2, "{document}");
+    for case in cases {
+        for side in ["raw", "farm"] {
+            let run = &case[side][0];
+            assert_eq!(run["tasks"], 500, "{case}");
+            assert!(run["tasks_per_second"].as_f64().unwrap() > 0.0, "{case}");
+            assert!(run["wire_bytes"].as_u64().unwrap() > 500 * 128, "{case}");
+        }
+    }
+    assert!(document["machine"]["cores"].as_u64().unwrap() > 0);
+    assert!(folder.path().join("plots/throughput.svg").exists());
+}
+
+#[tokio::test]
+async fn a_part_without_a_server_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let work = r#"{"tasks":1,"task_bytes":64,"spin_rounds":0,"rate_per_second":null}"#;
+    let part =
+        format!(r#"{{"part":"raw_worker","url":"nats://127.0.0.1:1","work":{work},"chunk":1}}"#);
+    let run = finish(&mut farm(folder.path(), &["bench-part", &part])).await;
+    run.expect(1).tells(&["NATS", "connect"]);
+}
+
+#[tokio::test]
+async fn what_is_no_nats_server_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["bench", "--quick", "--nats-server", "/bin/echo"];
+    let run = finish(&mut farm(folder.path(), &words)).await;
+    run.expect(1).tells(&["/bin/echo", "nats-server"]);
+}
