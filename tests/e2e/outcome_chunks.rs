@@ -7,7 +7,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use farm_core::chunk::{Apart, ChunkId, ChunkRange, OutcomeWriter};
-use farm_core::envelope::{self, Outcome};
+use farm_core::envelope::{self, Ending, Outcome, OutcomeLine};
 use farm_core::http::{Cursor, Ended, JobState, TaskOutcome};
 use farm_core::{JobId, TaskId};
 use farm_tests::{
@@ -85,10 +85,7 @@ impl Scene {
         body: Bytes,
     ) -> u64 {
         let range = ChunkRange::new(first, done + apart).unwrap();
-        let mut headers = envelope(envelope::CHUNK_OUTCOME, sojourn_seconds);
-        headers.insert(envelope::CHUNK, range.to_string());
-        headers.insert(envelope::DONE, done.to_string());
-        headers.insert(envelope::APART, apart.to_string());
+        let headers = envelope(Ending::Chunk { done, apart }, sojourn_seconds);
         let chunk = ChunkId { job: job(), range };
         let subject = self.farm.topology.chunk_subject(&chunk);
         self.store(subject, headers, body).await
@@ -96,22 +93,24 @@ impl Scene {
 
     /// Stores the outcome of a task alone.
     async fn single(&self, key: &str, outcome: Outcome, body: &str) -> u64 {
-        let mut headers = envelope(outcome.as_str(), 1.0);
-        headers.insert(envelope::SERVICE_SECONDS, "0.250000");
+        let headers = envelope(Ending::Task(outcome), 1.0);
         let task = TaskId::new(job(), key.parse().unwrap());
         let subject = self.farm.topology.result_subject(&task);
         self.store(subject, headers, body.to_owned().into()).await
     }
 }
 
-fn envelope(outcome: &str, sojourn_seconds: f64) -> HeaderMap {
+fn envelope(ending: Ending, sojourn_seconds: f64) -> HeaderMap {
+    let alone = matches!(ending, Ending::Task(_));
+    let line = OutcomeLine {
+        submitted_seconds: Some(now_seconds() - sojourn_seconds),
+        service_seconds: alone.then_some(0.25),
+        deadline_seconds: Some(30.0),
+        attempt: 2,
+        ..OutcomeLine::new(ending, "w-1")
+    };
     let mut headers = HeaderMap::new();
-    headers.insert(envelope::OUTCOME, outcome);
-    headers.insert(envelope::WORKER, "w-1");
-    headers.insert(envelope::ATTEMPT, "2");
-    let submitted = envelope::format_seconds(now_seconds() - sojourn_seconds);
-    headers.insert(envelope::SUBMITTED_SECONDS, submitted);
-    headers.insert(envelope::DEADLINE_SECONDS, "30.000000");
+    headers.insert(envelope::OUTCOME, line.to_string());
     headers
 }
 

@@ -7,6 +7,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::message::PublishMessage;
 use farm_core::chunk::{Apart, ChunkId, ChunkRange, ChunkWriter, OutcomeWriter};
+use farm_core::envelope::{Ending, OutcomeLine};
 use farm_core::topology::Topology;
 use farm_core::{JobId, envelope};
 use farm_tests::{FarmOnNats, Function, NatsServer, eventually};
@@ -47,10 +48,13 @@ async fn settle(farm: &FarmOnNats, first: u64, apart: Option<Apart>) {
         Some(apart) => writer.push_apart(&apart),
         None => writer.push_done(0.0, b"1"),
     }
+    let ending = Ending::Chunk {
+        done: writer.done(),
+        apart: writer.apart(),
+    };
     let mut headers = HeaderMap::new();
-    headers.insert(envelope::OUTCOME, envelope::CHUNK_OUTCOME);
-    headers.insert(envelope::DONE, writer.done().to_string());
-    headers.insert(envelope::APART, writer.apart().to_string());
+    let line = OutcomeLine::new(ending, "w-1");
+    headers.insert(envelope::OUTCOME, line.to_string());
     let message = PublishMessage::build()
         .payload(writer.finish())
         .headers(headers);

@@ -11,7 +11,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use farm_core::envelope::Outcome;
 use farm_core::http::{DeadLetter, NDJSON, Purged, Replayed};
 use farm_core::{JobId, TaskId, envelope};
 use futures_util::stream;
@@ -271,9 +270,7 @@ async fn requeue(broker: &Broker, task: &TaskId) -> Result<bool, Refusal> {
 /// Whether an outcome is the failure that a letter tells of, or one of before: anything newer means
 /// that the task was queued again already.
 fn is_failure_of(stored: &StreamMessage, letter: &DeadLetter) -> bool {
-    let outcome = stored.headers.get(envelope::OUTCOME);
-    let failed = outcome.is_some_and(|outcome| outcome.as_str() == Outcome::Failed.as_str());
-    failed && outcomes::replay_of(stored) <= letter.replays
+    outcomes::is_failure(stored) && outcomes::replay_of(stored) <= letter.replays
 }
 
 /// Waits until the collector has counted the failure: taken away before, it would be missing from

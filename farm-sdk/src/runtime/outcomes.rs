@@ -1,6 +1,5 @@
 //! Reads stored outcomes back: one by one, or all of an ended job.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use async_nats::jetstream::message::StreamMessage;
@@ -8,7 +7,7 @@ use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind,
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use farm_core::chunk::{self, ChunkId, ChunkRange, Entry};
-use farm_core::envelope::{self, Outcome};
+use farm_core::envelope::{self, Ending, Outcome, OutcomeLine};
 use farm_core::http::{Cursor, Ended, JobStatus, TaskOutcome};
 use farm_core::topology::Topology;
 use farm_core::{Codec, JobId, TaskId, TaskKey};
@@ -60,20 +59,22 @@ impl StoredOutcome {
     /// Reads the envelope; `None` for a message that is no outcome of this farm.
     pub fn read(stored: &Stored, topology: &Topology) -> Option<Self> {
         let fields = Fields::read(stored.headers()?);
-        let (job, whose) = fields.whose(stored.subject(), topology)?;
+        let line = OutcomeLine::parse(fields.outcome?)?;
+        let (job, whose) = whose(line.ending, stored.subject(), topology)?;
         let stored_seconds = stored.stored_seconds();
-        let submitted = seconds(fields.submitted).unwrap_or(stored_seconds);
+        let submitted = line.submitted_seconds.unwrap_or(stored_seconds);
         let sojourn_seconds = (stored_seconds - submitted).max(0.0);
+        let in_deadline = |deadline| sojourn_seconds <= deadline;
         Some(Self {
             job,
             whose,
             sequence: stored.sequence,
-            attempt: number(fields.attempt).unwrap_or(1),
-            worker: fields.worker.unwrap_or_default().to_owned(),
-            service_seconds: seconds(fields.service).unwrap_or(0.0),
+            attempt: line.attempt,
+            worker: line.worker.to_owned(),
+            service_seconds: line.service_seconds.unwrap_or(0.0),
             sojourn_seconds,
-            in_deadline: seconds(fields.deadline).map(|deadline| sojourn_seconds <= deadline),
-            replay: number(fields.replay).unwrap_or(0),
+            in_deadline: line.deadline_seconds.map(in_deadline),
+            replay: line.replay,
             stored_seconds,
             traceparent: fields.traceparent.map(str::to_owned),
             codec: codec::stored(fields.codec),
@@ -231,13 +232,6 @@ fn to_nanosecond(seconds: f32) -> f64 {
 #[derive(Default)]
 struct Fields<'a> {
     outcome: Option<&'a str>,
-    done: Option<&'a str>,
-    attempt: Option<&'a str>,
-    worker: Option<&'a str>,
-    submitted: Option<&'a str>,
-    deadline: Option<&'a str>,
-    service: Option<&'a str>,
-    replay: Option<&'a str>,
     traceparent: Option<&'a str>,
     codec: Option<&'a str>,
 }
@@ -248,13 +242,6 @@ impl<'a> Fields<'a> {
         for (name, values) in headers.iter() {
             let field = match name.as_ref() {
                 envelope::OUTCOME => &mut fields.outcome,
-                envelope::DONE => &mut fields.done,
-                envelope::ATTEMPT => &mut fields.attempt,
-                envelope::WORKER => &mut fields.worker,
-                envelope::SUBMITTED_SECONDS => &mut fields.submitted,
-                envelope::DEADLINE_SECONDS => &mut fields.deadline,
-                envelope::SERVICE_SECONDS => &mut fields.service,
-                envelope::REPLAY => &mut fields.replay,
                 envelope::TRACEPARENT => &mut fields.traceparent,
                 envelope::CODEC => &mut fields.codec,
                 _ => continue,
@@ -263,27 +250,20 @@ impl<'a> Fields<'a> {
         }
         fields
     }
+}
 
-    fn whose(&self, subject: &str, topology: &Topology) -> Option<(JobId, Whose)> {
-        let word = self.outcome?;
-        if word == envelope::CHUNK_OUTCOME {
+fn whose(ending: Ending, subject: &str, topology: &Topology) -> Option<(JobId, Whose)> {
+    match ending {
+        Ending::Chunk { done, .. } => {
             let ChunkId { job, range } = topology.chunk_of_subject(subject)?;
-            let done: u32 = number(self.done)?;
             let done = done.min(range.count());
-            return Some((job, Whose::Chunk { range, done }));
+            Some((job, Whose::Chunk { range, done }))
         }
-        let outcome = Outcome::parse(word)?;
-        let TaskId { job, key } = topology.task_of_subject(subject)?;
-        Some((job, Whose::Task { key, outcome }))
+        Ending::Task(outcome) => {
+            let TaskId { job, key } = topology.task_of_subject(subject)?;
+            Some((job, Whose::Task { key, outcome }))
+        }
     }
-}
-
-fn number<T: FromStr>(text: Option<&str>) -> Option<T> {
-    text?.parse().ok()
-}
-
-fn seconds(text: Option<&str>) -> Option<f64> {
-    text.and_then(envelope::parse_seconds)
 }
 
 fn raw(json: &[u8]) -> Option<Box<RawValue>> {
@@ -313,12 +293,19 @@ pub(crate) async fn stored_on(
     }
 }
 
+/// What a stored outcome says of itself.
+pub(crate) fn line(stored: &StreamMessage) -> Option<OutcomeLine<'_>> {
+    OutcomeLine::parse(stored.headers.get(envelope::OUTCOME)?.as_str())
+}
+
+/// Whether a stored outcome is the failure of a task.
+pub(crate) fn is_failure(stored: &StreamMessage) -> bool {
+    line(stored).is_some_and(|line| line.is_failure())
+}
+
 /// How often the task of a stored outcome had come back from the dead letters.
 pub(crate) fn replay_of(stored: &StreamMessage) -> u64 {
-    let replay = stored.headers.get(envelope::REPLAY);
-    replay
-        .and_then(|replay| replay.as_str().parse().ok())
-        .unwrap_or(0)
+    line(stored).map_or(0, |line| line.replay)
 }
 
 /// The last message of `stream` on `subject`, by its leader: another server may lag behind.

@@ -7,6 +7,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::{self, Message};
 use farm_core::chunk::{ChunkId, Entry, read_outcome};
+use farm_core::envelope::{Ending, Outcome, OutcomeLine};
 use farm_core::http::{Cursor, JobState, JobStatus, TaskOutcome};
 use farm_core::topology::Topology;
 use farm_core::{TaskId, envelope};
@@ -173,7 +174,8 @@ fn outcomes(message: &Message, topology: &Topology) -> Vec<OutcomeRead> {
         return Vec::new();
     };
     let headers = message.headers.clone().unwrap_or_default();
-    let done = header(&headers, envelope::OUTCOME) == "done";
+    let line = OutcomeLine::parse(header(&headers, envelope::OUTCOME));
+    let done = line.is_some_and(|line| line.ending == Ending::Task(Outcome::Done));
     vec![outcome(message, &task, 0, done, &message.payload)]
 }
 
@@ -194,6 +196,7 @@ fn outcome(message: &Message, task: &TaskId, index: u32, done: bool, body: &[u8]
     let info = message.info().expect("its place");
     let stored = SystemTime::from(info.published).duration_since(UNIX_EPOCH);
     let headers = message.headers.clone().unwrap_or_default();
+    let line = OutcomeLine::parse(header(&headers, envelope::OUTCOME));
     let sequence = info.stream_sequence;
     OutcomeRead {
         job: task.job.to_string(),
@@ -201,8 +204,8 @@ fn outcome(message: &Message, task: &TaskId, index: u32, done: bool, body: &[u8]
         cursor: Cursor { sequence, index }.number(),
         stored_seconds: stored.map_or(0.0, |since| since.as_secs_f64()),
         done,
-        attempt: header(&headers, envelope::ATTEMPT).parse().unwrap_or(0),
-        worker: header(&headers, envelope::WORKER).to_owned(),
+        attempt: line.map_or(0, |line| line.attempt),
+        worker: line.map_or("", |line| line.worker).to_owned(),
         number: tagged(body),
     }
 }

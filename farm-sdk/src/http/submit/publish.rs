@@ -34,7 +34,6 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// Room for headers in what the server takes as a message.
 const HEADERS_BYTES: usize = 4 << 10;
 
-const TASK: HeaderName = HeaderName::from_static(envelope::TASK);
 const CHUNK: HeaderName = HeaderName::from_static(envelope::CHUNK);
 const DEADLINE_SECONDS: HeaderName = HeaderName::from_static(envelope::DEADLINE_SECONDS);
 const TRACEPARENT: HeaderName = HeaderName::from_static(envelope::TRACEPARENT);
@@ -421,7 +420,7 @@ impl Sent {
             }
             _ => {
                 let task = TaskId::new(job.clone(), TaskKey::from_sequence(self.first));
-                headers.insert(TASK, task.key.as_str());
+                // Its key is in it, too.
                 headers.insert(NATS_MESSAGE_ID, task.to_string());
             }
         }

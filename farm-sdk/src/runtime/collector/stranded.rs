@@ -12,6 +12,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use farm_core::chunk::{ChunkId, ChunkRange};
+use farm_core::envelope::Ending;
 use farm_core::topology::Topology;
 use farm_core::{JobId, TaskId, envelope};
 
@@ -110,6 +111,14 @@ enum Held {
     Chunk(ChunkId),
 }
 
+/// How often a queued task had come back from the dead letters.
+fn replay_of(message: &StreamMessage) -> u64 {
+    let replay = message.headers.get(envelope::REPLAY);
+    replay
+        .and_then(|replay| replay.as_str().parse().ok())
+        .unwrap_or(0)
+}
+
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -149,10 +158,8 @@ impl Held {
         let stored = outcomes::latest(&broker.results, &subject).await?;
         Ok(stored.is_some_and(|stored| match self {
             Self::Task(_) => outcomes::replay_of(&stored) >= replay,
-            Self::Chunk(_) => {
-                let apart = stored.headers.get(envelope::APART);
-                apart.is_some_and(|apart| apart.as_str() == "0")
-            }
+            Self::Chunk(_) => outcomes::line(&stored)
+                .is_some_and(|line| matches!(line.ending, Ending::Chunk { apart: 0, .. })),
         }))
     }
 }
@@ -161,9 +168,7 @@ impl Held {
 /// removes it. Says whether it was queued.
 async fn take_up(broker: &Broker, message: &StreamMessage) -> Result<bool, String> {
     let held = Held::read(message, &broker.topology)?;
-    let is_settled = held
-        .is_settled(broker, outcomes::replay_of(message))
-        .await?;
+    let is_settled = held.is_settled(broker, replay_of(message)).await?;
     let cancelled = Jobs::new(broker).is_cancelled(held.job()).await;
     let is_over = is_settled || cancelled.map_err(|error| error.to_string())?;
     if !is_over {

@@ -13,7 +13,7 @@ use async_nats::jetstream::AckKind;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use bytes::Bytes;
 use farm_core::chunk::{Apart, ChunkId, ChunkRange, ChunkWriter, Entry, read_outcome};
-use farm_core::envelope;
+use farm_core::envelope::{self, Ending};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
@@ -24,6 +24,7 @@ use super::past::Past;
 use super::settle::{self, Settling, Stored, end_of};
 use super::{Ready, WorkerRole};
 use crate::codec::Encoded;
+use crate::runtime::jobs::Jobs;
 use crate::runtime::outcomes;
 
 /// Tasks settled or queued at once.
@@ -47,6 +48,7 @@ struct Completing<'a> {
     id: &'a ChunkId,
     tasks: &'a [Bytes],
     kept: Kept<'a>,
+    cancelled: bool,
 }
 
 /// Does what is left of a chunk whose outcome is stored, and takes it off the queue.
@@ -59,12 +61,15 @@ pub(super) async fn complete(
     let Load::Chunk { id, tasks } = &delivery.load else {
         return;
     };
+    // What a cancellation took out of the queue must not come back into it.
+    let cancelled = Jobs::new(&role.broker).is_cancelled(&id.job).await;
     let completing = Completing {
         role,
         delivery,
         id,
         tasks,
         kept,
+        cancelled: cancelled.unwrap_or(false),
     };
     // The one that still runs holds up none of the others.
     let (running, others): (Vec<_>, Vec<_>) =
@@ -173,13 +178,12 @@ pub(super) fn headers(
     id: &ChunkId,
     settled: &Settled,
 ) -> HeaderMap {
-    settle::chunk_headers(
-        &role.config.replica,
-        &delivery.terms,
-        id,
-        settled,
-        delivery.traceparent(),
-    )
+    let ending = Ending::Chunk {
+        done: settled.done,
+        apart: id.range.count() - settled.done,
+    };
+    let line = delivery.terms.outcome(ending, &role.config.replica);
+    settle::headers(&line, settled.codec, delivery.traceparent())
 }
 
 impl Completing<'_> {
@@ -298,6 +302,9 @@ impl Completing<'_> {
     }
 
     async fn queue(&self, headers: HeaderMap, body: Bytes) {
+        if self.cancelled {
+            return;
+        }
         let subject = self.role.broker.topology.task_subject(&self.id.job);
         let message = PublishMessage::build().payload(body).headers(headers);
         settle::queue(&self.role.broker, subject, message).await;

@@ -7,6 +7,7 @@ use async_nats::jetstream::{self, AckKind};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use farm_core::chunk::{self, ChunkId, ChunkRange};
+use farm_core::envelope::{Ending, OutcomeLine};
 use farm_core::topology::Topology;
 use farm_core::{Codec, TaskId, envelope};
 
@@ -28,6 +29,17 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
+    /// What there is to say of an outcome under these terms.
+    pub fn outcome<'a>(&self, ending: Ending, replica: &'a str) -> OutcomeLine<'a> {
+        OutcomeLine {
+            submitted_seconds: Some(self.submitted_seconds),
+            deadline_seconds: self.deadline.map(|deadline| deadline.as_secs_f64()),
+            attempt: self.attempt,
+            replay: self.replay,
+            ..OutcomeLine::new(ending, replica)
+        }
+    }
+
     /// When the result is due.
     pub fn due(&self) -> Option<SystemTime> {
         clock::at_seconds(self.submitted_seconds)?.checked_add(self.deadline?)

@@ -2,6 +2,8 @@
 
 use super::*;
 
+use farm_core::envelope::{Ending, Outcome, OutcomeLine};
+
 use crate::runtime::broker::Refusal;
 
 /// Things heard before the loop looks elsewhere.
@@ -53,13 +55,13 @@ impl Loop {
         self.pace.observe(computed.service, 1, bytes);
         let role = Arc::clone(&self.role);
         let subject = role.broker.topology.result_subject(task);
-        let headers = settle::done_headers(
-            &role.config.replica,
-            &delivery.terms,
-            output.codec,
-            computed.service,
-            computed.span.traceparent().as_deref(),
-        );
+        let ending = Ending::Task(Outcome::Done);
+        let line = OutcomeLine {
+            service_seconds: Some(computed.service.as_secs_f64()),
+            ..delivery.terms.outcome(ending, &role.config.replica)
+        };
+        let traceparent = computed.span.traceparent();
+        let headers = settle::headers(&line, output.codec, traceparent.as_deref());
         let output = output.bytes.clone();
         let sent = Sent::Task(computed);
         if let Some(sent) = self.window.send(subject, headers, output, sent).await {

@@ -13,11 +13,10 @@ use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use bytes::Bytes;
 use farm_core::Codec;
-use farm_core::envelope::{self, Outcome};
+use farm_core::TaskId;
+use farm_core::envelope::{self, Ending, Outcome, OutcomeLine};
 use farm_core::http::DeadLetter;
-use farm_core::{TaskId, chunk::ChunkId};
 
-use super::bundle;
 use super::delivery::Terms;
 use crate::clock;
 use crate::codec::{self, Encoded};
@@ -31,16 +30,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 static OUTCOME: HeaderName = HeaderName::from_static(envelope::OUTCOME);
-static ATTEMPT: HeaderName = HeaderName::from_static(envelope::ATTEMPT);
-static WORKER: HeaderName = HeaderName::from_static(envelope::WORKER);
-static SERVICE_SECONDS: HeaderName = HeaderName::from_static(envelope::SERVICE_SECONDS);
-static SUBMITTED_SECONDS: HeaderName = HeaderName::from_static(envelope::SUBMITTED_SECONDS);
-static DEADLINE_SECONDS: HeaderName = HeaderName::from_static(envelope::DEADLINE_SECONDS);
-static REPLAY: HeaderName = HeaderName::from_static(envelope::REPLAY);
 static TRACEPARENT: HeaderName = HeaderName::from_static(envelope::TRACEPARENT);
-static CHUNK: HeaderName = HeaderName::from_static(envelope::CHUNK);
-static DONE: HeaderName = HeaderName::from_static(envelope::DONE);
-static APART: HeaderName = HeaderName::from_static(envelope::APART);
 
 /// How a verdict was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,11 +119,7 @@ impl Settling<'_> {
 
     /// Completes what an earlier attempt, whose outcome is `stored`, may have left undone.
     pub async fn finish(&self, stored: &StreamMessage) -> Settled {
-        let failed = stored
-            .headers
-            .get(envelope::OUTCOME)
-            .is_some_and(|outcome| outcome.as_str() == Outcome::Failed.as_str());
-        if failed {
+        if outcomes::is_failure(stored) {
             let cause = serde_json::from_slice(&stored.payload).unwrap_or_default();
             self.keep_dead_letter(cause).await;
         }
@@ -202,70 +188,24 @@ impl Settling<'_> {
 
     async fn store(&self, outcome: Outcome, body: Encoded) -> Stored {
         let subject = self.broker.topology.result_subject(self.task);
-        let mut headers = terms_headers(self.replica, self.terms, self.traceparent.as_deref());
-        codec::note(&mut headers, body.codec);
-        headers.insert(OUTCOME.clone(), outcome.as_str());
-        headers.insert(
-            SERVICE_SECONDS.clone(),
-            envelope::format_seconds(self.service.as_secs_f64()),
-        );
+        let line = OutcomeLine {
+            service_seconds: Some(self.service.as_secs_f64()),
+            ..self.terms.outcome(Ending::Task(outcome), self.replica)
+        };
+        let headers = headers(&line, body.codec, self.traceparent.as_deref());
         store(self.broker, subject, headers, body.bytes, self.terms.replay).await
     }
 }
 
-/// Headers of the outcome of a task that is done.
-pub(crate) fn done_headers(
-    replica: &str,
-    terms: &Terms,
+/// Headers of an outcome.
+pub(crate) fn headers(
+    line: &OutcomeLine<'_>,
     codec: Codec,
-    service: Duration,
     traceparent: Option<&str>,
 ) -> HeaderMap {
-    let mut headers = terms_headers(replica, terms, traceparent);
-    codec::note(&mut headers, codec);
-    headers.insert(OUTCOME.clone(), Outcome::Done.as_str());
-    headers.insert(
-        SERVICE_SECONDS.clone(),
-        envelope::format_seconds(service.as_secs_f64()),
-    );
-    headers
-}
-
-/// Headers of the outcome of a chunk.
-pub(crate) fn chunk_headers(
-    replica: &str,
-    terms: &Terms,
-    chunk: &ChunkId,
-    settled: &bundle::Settled,
-    traceparent: Option<&str>,
-) -> HeaderMap {
-    let mut headers = terms_headers(replica, terms, traceparent);
-    codec::note(&mut headers, settled.codec);
-    headers.insert(OUTCOME.clone(), envelope::CHUNK_OUTCOME);
-    headers.insert(CHUNK.clone(), chunk.range.to_string());
-    headers.insert(DONE.clone(), settled.done.to_string());
-    let apart = chunk.range.count() - settled.done;
-    headers.insert(APART.clone(), apart.to_string());
-    headers
-}
-
-fn terms_headers(replica: &str, terms: &Terms, traceparent: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(ATTEMPT.clone(), terms.attempt.to_string());
-    headers.insert(WORKER.clone(), replica);
-    headers.insert(
-        SUBMITTED_SECONDS.clone(),
-        envelope::format_seconds(terms.submitted_seconds),
-    );
-    if let Some(deadline) = terms.deadline {
-        headers.insert(
-            DEADLINE_SECONDS.clone(),
-            envelope::format_seconds(deadline.as_secs_f64()),
-        );
-    }
-    if terms.replay > 0 {
-        headers.insert(REPLAY.clone(), terms.replay.to_string());
-    }
+    headers.insert(OUTCOME.clone(), line.to_string());
+    codec::note(&mut headers, codec);
     if let Some(traceparent) = traceparent {
         headers.insert(TRACEPARENT.clone(), traceparent);
     }
