@@ -39,6 +39,8 @@ pub const FAILED: &str = "farm-failed";
 pub const DELAY_SECONDS: &str = "farm-delay-seconds";
 /// On a message of many tasks: which, as `<first>-<count>` ([`chunk`](crate::chunk)).
 pub const CHUNK: &str = "farm-chunk";
+/// NATS's own: what the stream keeps out a second time. Emitters make it of the task's name.
+pub const MESSAGE_ID: &str = "Nats-Msg-Id";
 /// W3C trace context of the task.
 pub const TRACEPARENT: &str = "traceparent";
 

@@ -13,7 +13,7 @@ use farm_core::Codec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use header::{note, of, stored, word};
+pub(crate) use header::{named, note, stored, word};
 pub use raw::Raw;
 pub(crate) use shown::{Shown, shown};
 

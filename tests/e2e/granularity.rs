@@ -29,7 +29,8 @@ impl Message {
     fn read(message: async_nats::jetstream::message::StreamMessage) -> Self {
         let headers = message.headers;
         let Some(chunk) = headers.get(envelope::CHUNK) else {
-            let key = headers.get(envelope::TASK).unwrap().as_str();
+            let id = headers.get("Nats-Msg-Id").unwrap().as_str();
+            let (_, key) = id.rsplit_once('.').unwrap();
             return Self {
                 first: key.parse().unwrap(),
                 tasks: vec![message.payload],

@@ -113,7 +113,10 @@ impl fmt::Display for OutcomeLine<'_> {
             ("deadline", self.deadline_seconds),
         ] {
             if let Some(seconds) = seconds {
-                write!(f, " {key}={seconds:.6}")?;
+                // A float is dearer to write, and this is written for every task. The cast saturates.
+                let microseconds = (seconds * 1e6).round() as u64;
+                let (whole, rest) = (microseconds / 1_000_000, microseconds % 1_000_000);
+                write!(f, " {key}={whole}.{rest:06}")?;
             }
         }
         if self.attempt != 1 {

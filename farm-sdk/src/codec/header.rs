@@ -21,7 +21,8 @@ pub(crate) fn of(headers: Option<&HeaderMap>) -> Result<Codec, UnknownCodec> {
     named(word(headers))
 }
 
-fn named(word: Option<&str>) -> Result<Codec, UnknownCodec> {
+/// The codec that a header names.
+pub(crate) fn named(word: Option<&str>) -> Result<Codec, UnknownCodec> {
     match word {
         None => Ok(Codec::Json),
         Some(word) => Codec::parse(word)

@@ -90,7 +90,7 @@ impl Letters {
                 Err(cause) => return Some(Err(cause)),
             };
             self.left -= 1;
-            if stored.pending == 0 {
+            if stored.pending() == 0 {
                 self.left = 0;
             }
             if let Some(task) = broker.topology.task_of_subject(stored.subject()) {

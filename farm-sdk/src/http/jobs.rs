@@ -222,7 +222,7 @@ impl Results {
     }
 
     fn take(&mut self, message: &Stored) {
-        self.taken = message.sequence;
+        self.taken = message.sequence();
         self.came = Instant::now();
         let outcome = StoredOutcome::read(message, &self.broker.topology);
         self.lines = outcome.map(|outcome| outcome.lines(message.body()));

@@ -5,6 +5,7 @@ pub(crate) mod collector;
 pub(crate) mod dead_letter;
 pub(crate) mod jobs;
 pub(crate) mod outcomes;
+pub(crate) mod place;
 pub(crate) mod publishing;
 pub(crate) mod pull;
 pub(crate) mod reading;

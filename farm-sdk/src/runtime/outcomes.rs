@@ -68,7 +68,7 @@ impl StoredOutcome {
         Some(Self {
             job,
             whose,
-            sequence: stored.sequence,
+            sequence: stored.sequence(),
             attempt: line.attempt,
             worker: line.worker.to_owned(),
             service_seconds: line.service_seconds.unwrap_or(0.0),

@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::runtime::broker::Broker;
+use crate::runtime::place::Place;
 use crate::runtime::pull::{Arrival, Pull};
 use crate::task_error::chain;
 
@@ -52,33 +53,33 @@ pub(crate) struct Selection {
 /// A message of a stream, and its place there.
 pub(crate) struct Stored {
     pub message: Message,
-    pub sequence: u64,
-    /// When it was stored, since the Unix epoch.
-    pub stored_nanoseconds: i128,
-    /// How many of the selection were stored behind it when it was delivered.
-    pub pending: u64,
-    /// How many its consumer had delivered with it.
-    delivery: u64,
+    place: Place,
 }
 
 impl Stored {
-    /// Reads the place off the subject on which the message would be acknowledged; `None` for what
-    /// came from no stream.
-    ///
-    /// Newer servers name domain and account before the stream, and may say more at the end:
-    /// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<sequence>.<delivery>.<nanoseconds>.<pending>`
+    /// `None` for what came from no stream.
     pub fn read(message: Message) -> Option<Self> {
-        let rest = message.reply.as_ref()?.strip_prefix("$JS.ACK.")?;
-        let names = if rest.split('.').count() < 9 { 2 } else { 4 };
-        let mut numbers = rest.split('.').skip(names + 1);
-        let mut number = || numbers.next()?.parse::<u64>().ok();
-        Some(Self {
-            sequence: number()?,
-            delivery: number()?,
-            stored_nanoseconds: number()?.into(),
-            pending: number()?,
-            message,
-        })
+        let place = Place::read(message.reply.as_deref())?;
+        Some(Self { message, place })
+    }
+
+    pub fn sequence(&self) -> u64 {
+        self.place.stream_sequence
+    }
+
+    /// When it was stored, since the Unix epoch.
+    pub fn stored_nanoseconds(&self) -> i128 {
+        self.place.stored_nanoseconds
+    }
+
+    /// How many of the selection were stored behind it when it was delivered.
+    pub fn pending(&self) -> u64 {
+        self.place.pending
+    }
+
+    /// How many its consumer had delivered with it.
+    fn delivery(&self) -> u64 {
+        self.place.consumer_sequence
     }
 
     pub fn subject(&self) -> &str {
@@ -95,7 +96,7 @@ impl Stored {
 
     /// When it was stored, in seconds since the Unix epoch.
     pub fn stored_seconds(&self) -> f64 {
-        self.stored_nanoseconds as f64 / 1e9
+        self.place.stored_seconds()
     }
 }
 
@@ -203,12 +204,12 @@ impl Reading {
         };
         let length_bytes = message.length;
         let stored = Stored::read(message)?;
-        if stored.delivery != open.delivered + 1 {
+        if stored.delivery() != open.delivered + 1 {
             self.open_again();
             return None;
         }
-        open.delivered = stored.delivery;
-        self.selection.first_sequence = stored.sequence + 1;
+        open.delivered = stored.delivery();
+        self.selection.first_sequence = stored.sequence() + 1;
         self.largest_bytes = self.largest_bytes.max(length_bytes);
         let share_bytes = MOST_BYTES_TOGETHER / OPEN.load(Ordering::Relaxed).max(1);
         self.batch = (share_bytes.min(MOST_BYTES) / self.largest_bytes).clamp(1, MOST);
@@ -266,51 +267,6 @@ impl Drop for Open {
                 // One that is missed here the server forgets by itself.
                 let _ = stream.delete_consumer(&consumer).await;
             });
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(reply: &str) -> Option<(u64, u64, i128, u64)> {
-        let message = Message {
-            subject: "s".into(),
-            reply: Some(reply.into()),
-            payload: Bytes::new(),
-            headers: None,
-            status: None,
-            description: None,
-            length: 0,
-        };
-        let stored = Stored::read(message)?;
-        let Stored {
-            sequence, delivery, ..
-        } = stored;
-        Some((
-            sequence,
-            delivery,
-            stored.stored_nanoseconds,
-            stored.pending,
-        ))
-    }
-
-    #[test]
-    fn the_place_is_read_off_either_form_of_the_reply() {
-        let place = Some((20, 3, 1_700_000_000_000_000_000, 4));
-        let rest = "farm-f-results.reading.1.20.3.1700000000000000000.4";
-        assert_eq!(read(&format!("$JS.ACK.{rest}")), place);
-        assert_eq!(read(&format!("$JS.ACK._.hash.{rest}")), place);
-        assert_eq!(read(&format!("$JS.ACK.domain.hash.{rest}.token")), place);
-        for bad in [
-            "",
-            "inbox.1",
-            "$JS.ACK.",
-            "$JS.ACK.s.c.1.20.3.4",
-            "$JS.ACK.s.c.1.x.3.4.5",
-        ] {
-            assert_eq!(read(bad), None, "{bad}");
         }
     }
 }

@@ -1,12 +1,12 @@
 //! What the workers say of how long tasks take, for who decides how many go into one message.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use farm_core::control::MAX_SLOTS;
 use farm_core::telemetry::{Moments, WorkerTelemetry};
 use futures_util::StreamExt;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::config::Config;
@@ -30,15 +30,22 @@ const AT_ONCE: usize = 256;
 
 /// The latest of it, to be read at any time without waiting.
 #[derive(Default)]
-pub(crate) struct ServiceTimes(Mutex<Workers>);
+pub(crate) struct ServiceTimes(watch::Sender<Workers>);
 
 impl ServiceTimes {
     pub fn workers(&self) -> Workers {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.borrow()
+    }
+
+    /// Returns when it is known how long tasks take.
+    pub async fn known(&self) {
+        let mut changes = self.0.subscribe();
+        // The sender lives as long as this.
+        let _ = changes.wait_for(|workers| workers.service.is_some()).await;
     }
 
     fn set(&self, workers: Workers) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = workers;
+        self.0.send_replace(workers);
     }
 }
 

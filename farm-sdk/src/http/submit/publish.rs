@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::hand::{self, Hand};
 use super::{Request, Tasks};
 use crate::codec;
-use crate::granularity::MOST_BYTES;
+use crate::granularity::{Granularity, MOST_BYTES};
 use crate::http::Face;
 use crate::http::refusal::Refusal;
 use crate::runtime::broker::{self, Broker};
@@ -31,6 +31,10 @@ const WINDOW_BYTES: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an acknowledgement may take before the message is sent again.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Tasks that are sent before anything is known of how long they take, at least.
+const TRIAL_TASKS: u64 = 256;
+/// How long the others wait for that: tasks that take longer travel alone anyway.
+const TRIAL: Duration = Duration::from_millis(100);
 /// Room for headers in what the server takes as a message.
 const HEADERS_BYTES: usize = 4 << 10;
 
@@ -53,6 +57,8 @@ pub(crate) struct Publisher<'a> {
     window: VecDeque<Sent>,
     window_bytes: usize,
     trouble: Option<Trouble<'a>>,
+    /// How long the rest of the job waits for the service time of its first tasks.
+    trial_until: Option<Instant>,
 }
 
 /// Where messages end.
@@ -118,6 +124,7 @@ impl<'a> Publisher<'a> {
             window: VecDeque::new(),
             window_bytes: 0,
             trouble: None,
+            trial_until: None,
         })
     }
 
@@ -145,6 +152,7 @@ impl<'a> Publisher<'a> {
             if self.hand.ended && self.hand.is_empty() && !is_waiting {
                 return Ok(());
             }
+            let trial = self.trial();
             let wants_more = !self.hand.ended && !self.hand.next(self.bounds()).full;
             let overdue = self.window.front().map_or_else(Instant::now, Sent::overdue);
             tokio::select! {
@@ -157,6 +165,8 @@ impl<'a> Publisher<'a> {
                     self.hand.ended = tasks.has_ended();
                 }
                 () = tokio::time::sleep_until(overdue), if is_waiting => {}
+                () = self.face.service_times.known(), if trial.is_some() => {}
+                () = tokio::time::sleep_until(trial.unwrap_or(overdue)), if trial.is_some() => {}
             }
             self.settle().await?;
         }
@@ -172,11 +182,33 @@ impl<'a> Publisher<'a> {
         }
     }
 
+    /// Until when nothing more is sent: the first tasks of a farm of which nothing is known yet are to
+    /// tell how long tasks take, before a million of them have left one by one.
+    fn trial(&mut self) -> Option<Instant> {
+        let is_adaptive = matches!(self.packing, Packing::Adaptive(_));
+        if !is_adaptive || self.face.config.granularity != Granularity::Auto {
+            return None;
+        }
+        let workers = self.face.service_times.workers();
+        let enough = TRIAL_TASKS.max(2 * u64::from(workers.slots));
+        // Without workers there is nobody to measure.
+        if workers.service.is_some() || workers.slots == 0 || self.next_sequence < enough {
+            return None;
+        }
+        let until = *self
+            .trial_until
+            .get_or_insert_with(|| Instant::now() + TRIAL);
+        (Instant::now() < until).then_some(until)
+    }
+
     /// Sends what is in hand and need not, or cannot, wait for company. While messages are on their
     /// way the next may wait for more tasks, for no longer than those take; one that comes alone
     /// leaves alone.
     async fn send_off(&mut self) {
-        while self.window.len() < WINDOW && self.window_bytes < WINDOW_BYTES {
+        while self.window.len() < WINDOW
+            && self.window_bytes < WINDOW_BYTES
+            && self.trial().is_none()
+        {
             let lot = self.hand.next(self.bounds());
             let idle = self.window.is_empty() && matches!(self.packing, Packing::Adaptive(_));
             if lot.tasks == 0 || !(lot.full || idle) {

@@ -32,7 +32,7 @@ impl Change {
             "cancel" => Record::Cancel(serde_json::from_slice(json).ok()?),
             "progress" => Record::Progress {
                 progress: serde_json::from_slice(json).ok()?,
-                revision: stored.sequence,
+                revision: stored.sequence(),
             },
             _ => return None,
         };

@@ -208,7 +208,7 @@ impl Leader {
             // What was to come may have been taken away meanwhile.
             let next = tokio::time::timeout(STALLED, changes.next()).await;
             let message = next.map_err(|_| "the jobs bucket could not be read to its end")??;
-            more = message.pending > 0;
+            more = message.pending() > 0;
             if let Some(change) = Change::read(&message, &store.prefix) {
                 self.ledger.read(change);
             }
@@ -331,7 +331,7 @@ impl Leader {
         let ends = account.refold || account.is_complete();
         self.applied = Position {
             sequence: stored.sequence,
-            stored_nanoseconds: message.stored_nanoseconds,
+            stored_nanoseconds: message.stored_nanoseconds(),
         };
         if !new {
             return Ok(());

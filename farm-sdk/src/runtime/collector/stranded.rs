@@ -136,8 +136,8 @@ impl Held {
         if let (Some(range), Some(job)) = (range, topology.job_of_task_subject(&message.subject)) {
             return Ok(Self::Chunk(ChunkId { job, range }));
         }
-        let headers = Some(&message.headers);
-        let named = task_name::of(&message.subject, headers, topology, message.sequence);
+        let said = task_name::Said::in_headers(&message.headers);
+        let named = task_name::of(&message.subject, said, topology, message.sequence);
         named.map(|(task, _)| Self::Task(task))
     }
 

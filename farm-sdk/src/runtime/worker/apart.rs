@@ -86,8 +86,12 @@ pub(super) async fn complete(
         }
     }
     match hopeless {
-        true => delivery.hand_back(Some(HOPELESS)).await,
-        false => delivery.remove(AckKind::Ack).await,
+        true => {
+            delivery
+                .hand_back(&role.broker.client, Some(HOPELESS))
+                .await
+        }
+        false => delivery.remove(&role.broker.client, AckKind::Ack).await,
     }
 }
 
@@ -126,7 +130,9 @@ async fn complete_stored(
         Ok(entries) => entries,
         Err(error) => {
             tracing::error!(chunk = %id, %error, "the stored outcome of a chunk cannot be read");
-            return delivery.hand_back(Some(HOPELESS)).await;
+            return delivery
+                .hand_back(&role.broker.client, Some(HOPELESS))
+                .await;
         }
     };
     let mut index = 0;
@@ -164,7 +170,9 @@ pub(super) async fn store(
         }
         Stored::TooLarge(limit) => {
             tracing::error!(chunk = %id, limit, "the outcome of a chunk is too large for NATS");
-            return delivery.hand_back(Some(HOPELESS)).await;
+            return delivery
+                .hand_back(&role.broker.client, Some(HOPELESS))
+                .await;
         }
     }
     note_chunk(role, delivery, &settled);

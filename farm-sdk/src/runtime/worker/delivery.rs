@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use async_nats::jetstream::{self, AckKind};
-use async_nats::{HeaderMap, Subject};
+use async_nats::jetstream::AckKind;
+use async_nats::{Client, HeaderMap, HeaderValue, Message, Subject};
 use bytes::Bytes;
 use farm_core::chunk::{self, ChunkId, ChunkRange};
 use farm_core::envelope::{Ending, OutcomeLine};
@@ -13,8 +13,8 @@ use farm_core::{Codec, TaskId, envelope};
 
 use crate::clock;
 use crate::codec;
+use crate::runtime::place::Place;
 use crate::runtime::task_name;
-use crate::task_error::chain;
 
 /// What holds for every task of a delivery.
 #[derive(Debug, Clone)]
@@ -26,6 +26,7 @@ pub(crate) struct Terms {
     /// How often the task came back from the dead letters.
     pub replay: u64,
     pub codec: Codec,
+    pub traceparent: Option<String>,
 }
 
 impl Terms {
@@ -73,7 +74,7 @@ impl fmt::Display for Load {
 
 /// A message in this replica's hands.
 pub(crate) struct Delivery {
-    message: jetstream::Message,
+    message: Message,
     pub load: Load,
     pub terms: Terms,
     /// Deliveries of this message so far, this one included.
@@ -92,48 +93,44 @@ impl Delivery {
     /// Reads the envelope. A message that is no delivery at all is an error; a delivery whose
     /// envelope makes no sense is a task with a defect, so that it can be kept as a dead letter.
     pub fn read(
-        message: async_nats::Message,
-        context: &jetstream::Context,
+        message: Message,
         topology: &Topology,
         default_deadline: Option<Duration>,
     ) -> Result<Self, String> {
-        let message = jetstream::Message {
-            message,
-            context: context.clone(),
+        let Some(place) = Place::read(message.reply.as_deref()) else {
+            return Err(format!("no JetStream delivery, on {}", message.subject));
         };
-        let info = message
-            .info()
-            .map_err(|error| format!("no JetStream delivery: {error}"))?;
-        let (delivered, delivery_sequence) = (
-            u64::try_from(info.delivered).unwrap_or(1),
-            info.consumer_sequence,
-        );
-        let (pending, stream_sequence) = (info.pending, info.stream_sequence);
-        let stored_seconds = clock::seconds(SystemTime::from(info.published));
-        let load = load(&message, topology, stream_sequence)?;
-        let headers = message.headers.as_ref();
-        let codec = codec::of(headers).unwrap_or(Codec::Raw);
-        let number = |name| text(headers, name).and_then(|text| text.parse::<u32>().ok());
-        let failed_before = number(envelope::FAILED).map_or(0, u64::from);
-        let delay = text(headers, envelope::DELAY_SECONDS)
+        let fields = message
+            .headers
+            .as_ref()
+            .map_or_else(Fields::default, Fields::read);
+        let load = load(&message, &fields, topology, place.stream_sequence)?;
+        let number = |text: Option<&str>| text.and_then(|text| text.parse::<u32>().ok());
+        let failed_before = number(fields.failed).map_or(0, u64::from);
+        let delay = fields
+            .delay
             .and_then(envelope::parse_duration_seconds)
             .filter(|delay| !delay.is_zero());
+        let delivered = place.delivered;
         Ok(Self {
             terms: Terms {
-                codec,
+                codec: codec::named(fields.codec).unwrap_or(Codec::Raw),
                 attempt: failed_before + delivered.saturating_sub(u64::from(delay.is_some())),
-                submitted_seconds: text(headers, envelope::SUBMITTED_SECONDS)
+                submitted_seconds: fields
+                    .submitted
                     .and_then(envelope::parse_seconds)
-                    .unwrap_or(stored_seconds),
-                deadline: text(headers, envelope::DEADLINE_SECONDS)
+                    .unwrap_or(place.stored_seconds()),
+                deadline: fields
+                    .deadline
                     .and_then(envelope::parse_duration_seconds)
                     .or(default_deadline),
-                replay: number(envelope::REPLAY).map_or(0, u64::from),
+                replay: number(fields.replay).map_or(0, u64::from),
+                traceparent: fields.traceparent.map(str::to_owned),
             },
             load,
             delivered,
-            delivery_sequence,
-            pending,
+            delivery_sequence: place.consumer_sequence,
+            pending: place.pending,
             failed_before,
             delay,
             message,
@@ -177,7 +174,7 @@ impl Delivery {
     }
 
     pub fn traceparent(&self) -> Option<&str> {
-        self.header(envelope::TRACEPARENT)
+        self.terms.traceparent.as_deref()
     }
 
     /// A header as it came.
@@ -188,32 +185,81 @@ impl Delivery {
     /// Gives the message back to the queue, to be delivered again at once or after `delay`.
     ///
     /// A lost hand-back is no loss: the server delivers again after the ack wait.
-    pub async fn hand_back(&self, delay: Option<Duration>) {
-        if let Err(error) = self.message.ack_with(AckKind::Nak(delay)).await {
-            tracing::debug!(task = %self.load, %error, "a task could not be handed back");
-        }
+    pub async fn hand_back(&self, client: &Client, delay: Option<Duration>) {
+        self.tell(client, AckKind::Nak(delay)).await;
     }
 
     /// Removes the message from the queue.
     ///
     /// A lost acknowledgement is no loss either: the outcome is stored, and a further attempt
     /// finds it. So nobody waits for the server to confirm it.
-    pub async fn remove(&self, kind: AckKind) {
-        if let Err(error) = self.message.ack_with(kind).await {
-            tracing::debug!(task = %self.load, error = chain(error.as_ref()), "an acknowledgement was lost");
+    pub async fn remove(&self, client: &Client, kind: AckKind) {
+        self.tell(client, kind).await;
+    }
+
+    async fn tell(&self, client: &Client, kind: AckKind) {
+        let Some(reply) = self.reply().cloned() else {
+            return;
+        };
+        if let Err(error) = client.publish(reply, kind.into()).await {
+            tracing::debug!(task = %self.load, %error, "NATS could not be told what became of a task");
         }
     }
 }
 
+/// Headers of a task. They are gone through once: to look each of them up is dearer by far.
+#[derive(Default)]
+struct Fields<'a> {
+    task: Option<&'a str>,
+    message_id: Option<&'a str>,
+    chunk: Option<&'a str>,
+    codec: Option<&'a str>,
+    submitted: Option<&'a str>,
+    deadline: Option<&'a str>,
+    delay: Option<&'a str>,
+    failed: Option<&'a str>,
+    replay: Option<&'a str>,
+    traceparent: Option<&'a str>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(headers: &'a HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, values) in headers.iter() {
+            let field = match name.as_ref() {
+                envelope::TASK => &mut fields.task,
+                envelope::MESSAGE_ID => &mut fields.message_id,
+                envelope::CHUNK => &mut fields.chunk,
+                envelope::CODEC => &mut fields.codec,
+                envelope::SUBMITTED_SECONDS => &mut fields.submitted,
+                envelope::DEADLINE_SECONDS => &mut fields.deadline,
+                envelope::DELAY_SECONDS => &mut fields.delay,
+                envelope::FAILED => &mut fields.failed,
+                envelope::REPLAY => &mut fields.replay,
+                envelope::TRACEPARENT => &mut fields.traceparent,
+                _ => continue,
+            };
+            *field = values.first().map(HeaderValue::as_str);
+        }
+        fields
+    }
+}
+
 fn load(
-    message: &jetstream::Message,
+    message: &Message,
+    fields: &Fields<'_>,
     topology: &Topology,
     stream_sequence: u64,
 ) -> Result<Load, String> {
-    let headers = message.headers.as_ref();
-    let unknown = codec::of(headers).err().map(|error| error.to_string());
-    let Some(range) = text(headers, envelope::CHUNK) else {
-        let (task, defect) = task_name::of(&message.subject, headers, topology, stream_sequence)?;
+    let unknown = codec::named(fields.codec)
+        .err()
+        .map(|error| error.to_string());
+    let Some(range) = fields.chunk else {
+        let said = task_name::Said {
+            task: fields.task,
+            message_id: fields.message_id,
+        };
+        let (task, defect) = task_name::of(&message.subject, said, topology, stream_sequence)?;
         return Ok(match defect.or(unknown) {
             None => Load::Task(task),
             Some(defect) => Load::Defective { task, defect },
@@ -227,7 +273,8 @@ fn load(
             tasks,
         }),
         (_, read) => {
-            let (task, defect) = task_name::of(&message.subject, None, topology, stream_sequence)?;
+            let said = task_name::Said::default();
+            let (task, defect) = task_name::of(&message.subject, said, topology, stream_sequence)?;
             let broken = read.err().map(|error| format!("a broken chunk: {error}"));
             let defect = defect.or(broken).or(unknown).unwrap_or_default();
             Ok(Load::Defective { task, defect })

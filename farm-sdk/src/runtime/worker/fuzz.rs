@@ -1,9 +1,7 @@
 //! Bad input to a worker: messages that are no deliveries, envelopes, orders.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use async_nats::jetstream;
 use async_nats::{HeaderMap, HeaderValue, Message};
 use farm_core::topology::Topology;
 use farm_core::{FarmName, envelope};
@@ -43,20 +41,6 @@ const HEADERS: &[&[u8]] = &[
     b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 ];
 const ORDERS: &[&[u8]] = &[br#"{"slots":8,"by":"me"}"#, br#"{"slots":10000}"#];
-
-/// A context without a server: only messages are read with it.
-fn context() -> &'static jetstream::Context {
-    static CONTEXT: OnceLock<(tokio::runtime::Runtime, jetstream::Context)> = OnceLock::new();
-    let (_, context) = CONTEXT.get_or_init(|| {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let context = runtime.block_on(async {
-            let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
-            jetstream::new(options.connect("127.0.0.1:9").await.unwrap())
-        });
-        (runtime, context)
-    });
-    context
-}
 
 fn message() -> impl Strategy<Value = Message> {
     let names = [
@@ -108,7 +92,7 @@ proptest! {
     fn deliveries(message in message()) {
         let topology = Topology::new(FarmName::new("f").unwrap());
         let default = Some(Duration::from_secs(1));
-        if let Ok(delivery) = Delivery::read(message, context(), &topology, default) {
+        if let Ok(delivery) = Delivery::read(message, &topology, default) {
             prop_assert!(delivery.terms.submitted_seconds.is_finite());
             prop_assert!(delivery.load.to_string().len() <= 129);
             let _ = (delivery.terms.due(), delivery.traceparent(), delivery.body());

@@ -58,7 +58,10 @@ impl Loop {
         };
         self.pending = ready.delivery.pending;
         if let Some(delay) = ready.delivery.delay_to_keep() {
-            return ready.delivery.hand_back(Some(delay)).await;
+            return ready
+                .delivery
+                .hand_back(&self.role.broker.client, Some(delay))
+                .await;
         }
         if self.quarantine.is_occupied() {
             return self.give_back(ready, None);
@@ -104,12 +107,7 @@ impl Loop {
         default_deadline: Option<Duration>,
     ) -> Option<Ready> {
         let broker = &self.role.broker;
-        let read = Delivery::read(
-            message,
-            &broker.jetstream,
-            &broker.topology,
-            default_deadline,
-        );
+        let read = Delivery::read(message, &broker.topology, default_deadline);
         let delivery = match read {
             Ok(delivery) => Arc::new(delivery),
             Err(error) => {
@@ -198,7 +196,10 @@ impl Loop {
         let first = |ready: &Ready| ready.delivery.delivered == 1;
         while let Some(surplus) = self.queue.take_surplus(most, first) {
             self.bundles.remove(&surplus.delivery.delivery_sequence);
-            surplus.delivery.hand_back(None).await;
+            surplus
+                .delivery
+                .hand_back(&self.role.broker.client, None)
+                .await;
         }
     }
 

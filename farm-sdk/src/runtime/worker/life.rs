@@ -50,14 +50,14 @@ pub(super) async fn live(
         drop(freed);
         let settling = settling(&role, &delivery, &task, &span, Duration::ZERO);
         settling.finish(&stored).await;
-        delivery.remove(AckKind::Ack).await;
+        delivery.remove(&role.broker.client, AckKind::Ack).await;
         role.metrics.settled(Settled::Duplicate.as_str());
         return;
     }
     let started = Instant::now();
     let Some(verdict) = compute(&role, &delivery, &task, past).await else {
         // The process ends in a moment: handing back matters more than the note.
-        delivery.hand_back(None).await;
+        delivery.hand_back(&role.broker.client, None).await;
         if let Some(past) = past {
             past.note_returned(&role.broker, &delivery).await;
         }
@@ -115,13 +115,17 @@ pub(super) async fn carry_out(
             if let Some(past) = past {
                 past.note_failed(settling.broker, delivery).await;
             }
-            delivery.hand_back(Some(delay)).await;
+            delivery
+                .hand_back(&settling.broker.client, Some(delay))
+                .await;
             return Settled::Retried;
         }
     };
     match settled {
         None => {
-            delivery.hand_back(Some(HOPELESS)).await;
+            delivery
+                .hand_back(&settling.broker.client, Some(HOPELESS))
+                .await;
             Settled::Retried
         }
         Some(settled) => {
@@ -129,7 +133,7 @@ pub(super) async fn carry_out(
                 Settled::Failed => AckKind::Term,
                 _ => AckKind::Ack,
             };
-            delivery.remove(kind).await;
+            delivery.remove(&settling.broker.client, kind).await;
             settled
         }
     }

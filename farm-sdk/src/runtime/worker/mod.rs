@@ -114,7 +114,7 @@ impl Ready {
         if let Some(past) = Past::known(self.past, broker, &self.delivery).await {
             past.note_returned(broker, &self.delivery).await;
         }
-        self.delivery.hand_back(delay).await;
+        self.delivery.hand_back(&broker.client, delay).await;
     }
 }
 
@@ -199,9 +199,14 @@ impl Loop {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = tokio::time::interval(bundle::LONGEST / 2);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut rests = false;
         loop {
             self.start_ready();
             self.ask().await;
+            if rests && !self.is_idle() {
+                rests = false;
+                tick.reset();
+            }
             tokio::select! {
                 () = role.draining.cancelled() => return,
                 Some(told) = self.told.recv() => self.hear_all(told).await,
@@ -215,9 +220,21 @@ impl Loop {
                 Ok(()) = self.slots.changed() => self.note_slots().await,
                 Ok(()) = connections.changed() => self.intake.reset(),
                 _ = look.tick(), if !self.bundles.is_empty() => self.cut_long(bundle::LONGEST).await,
-                _ = tick.tick() => self.note_time().await,
+                _ = tick.tick() => {
+                    self.note_time().await;
+                    if self.is_idle() {
+                        // By then the server should have said something.
+                        tick.reset_at(self.intake.silent_at().max(Instant::now() + TICK));
+                        rests = true;
+                    }
+                }
             }
         }
+    }
+
+    /// Whether nothing is in hand: then there is nothing to look at before something comes.
+    fn is_idle(&self) -> bool {
+        self.queue.busy() == 0 && self.settling() == 0 && self.quarantine.waiting.is_none()
     }
 
     fn slots(&self) -> usize {
@@ -319,7 +336,7 @@ impl Loop {
         let deliveries = self.held.all();
         // Handing back matters more than the note that it was not lost.
         for delivery in &deliveries {
-            delivery.hand_back(None).await;
+            delivery.hand_back(&self.role.broker.client, None).await;
         }
         let broker = &self.role.broker;
         for delivery in &deliveries {

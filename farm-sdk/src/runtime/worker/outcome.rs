@@ -169,7 +169,9 @@ impl Loop {
     }
 
     async fn acknowledge(&self, delivery: &Delivery) {
-        delivery.remove(AckKind::Ack).await;
+        delivery
+            .remove(&self.role.broker.client, AckKind::Ack)
+            .await;
     }
 
     /// Settles again, beside the loop, what the server refused or did not answer.

@@ -5,15 +5,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use farm_core::telemetry::WorkerTelemetry;
+use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 use super::WorkerRole;
 use crate::clock;
 use crate::metrics::Computed;
 
+/// Tasks after which the service time is told at once: emitters wait for it.
+const MEASURED: u64 = 32;
+
 /// The sums since the start of the replica.
 pub(crate) struct Sums {
     report: Mutex<WorkerTelemetry>,
+    /// Told when it is known for the first time how long tasks take.
+    measured: Notify,
 }
 
 impl Sums {
@@ -24,6 +30,7 @@ impl Sums {
                 function,
                 ..WorkerTelemetry::default()
             }),
+            measured: Notify::new(),
         }
     }
 
@@ -49,6 +56,9 @@ impl Sums {
         if let Some(met) = task.in_deadline {
             report.with_deadline += 1;
             report.in_deadline += u64::from(met);
+        }
+        if task.done && report.tasks_done == MEASURED {
+            self.measured.notify_one();
         }
     }
 
@@ -91,6 +101,7 @@ pub(crate) async fn keep_reporting(role: Arc<WorkerRole>) {
             _ = beat.tick() => {}
             Ok(()) = slots.changed() => {}
             () = role.draining.cancelled(), if !told_draining => {}
+            () = role.sums.measured.notified() => {}
         }
         told_draining = role.draining.is_cancelled();
         send(&role).await;
