@@ -16,11 +16,6 @@ pub(crate) fn word(headers: Option<&HeaderMap>) -> Option<&str> {
     headers?.get(envelope::CODEC).map(HeaderValue::as_str)
 }
 
-/// The codec of a message with these headers.
-pub(crate) fn of(headers: Option<&HeaderMap>) -> Result<Codec, UnknownCodec> {
-    named(word(headers))
-}
-
 /// The codec that a header names.
 pub(crate) fn named(word: Option<&str>) -> Result<Codec, UnknownCodec> {
     match word {
@@ -52,22 +47,22 @@ mod tests {
         for codec in Codec::ALL {
             let mut headers = HeaderMap::new();
             note(&mut headers, codec);
-            assert_eq!(of(Some(&headers)), Ok(codec));
+            assert_eq!(named(word(Some(&headers))), Ok(codec));
         }
-        assert_eq!(of(None), Ok(Codec::Json));
+        assert_eq!(named(None), Ok(Codec::Json));
     }
 
     #[test]
     fn an_unknown_word_is_named() {
         let mut headers = HeaderMap::new();
         headers.insert(envelope::CODEC, "cbor");
-        let error = of(Some(&headers)).unwrap_err().to_string();
+        let error = named(word(Some(&headers))).unwrap_err().to_string();
         assert!(
             error.contains("\"cbor\"") && error.contains("msgpack"),
             "{error}"
         );
         headers.insert(envelope::CODEC, "c".repeat(10_000));
-        assert!(of(Some(&headers)).unwrap_err().to_string().len() < 200);
+        assert!(named(word(Some(&headers))).unwrap_err().to_string().len() < 200);
         assert_eq!(stored(word(Some(&headers))), Codec::Raw);
     }
 }
