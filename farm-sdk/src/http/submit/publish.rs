@@ -31,6 +31,9 @@ const WINDOW_BYTES: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an acknowledgement may take before the message is sent again.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Messages on their way up to which the next leaves as it is, rather than wait for company: as many as
+/// a steady ten thousand tasks a second keep there.
+const EAGER: usize = 8;
 /// Tasks that are sent before anything is known of how long they take, at least.
 const TRIAL_TASKS: u64 = 256;
 /// How long the others wait for that: tasks that take longer travel alone anyway.
@@ -210,7 +213,7 @@ impl<'a> Publisher<'a> {
             && self.trial().is_none()
         {
             let lot = self.hand.next(self.bounds());
-            let idle = self.window.is_empty() && matches!(self.packing, Packing::Adaptive(_));
+            let idle = self.window.len() < EAGER && matches!(self.packing, Packing::Adaptive(_));
             if lot.tasks == 0 || !(lot.full || idle) {
                 return;
             }

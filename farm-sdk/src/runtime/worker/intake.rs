@@ -29,10 +29,11 @@ impl Loop {
             let known = usize::try_from(self.pending).unwrap_or(usize::MAX);
             prefetch.saturating_sub(ready).min(known)
         } else {
-            0
+            self.pace.eager(self.slots()).saturating_sub(ready)
         };
         // Asking for each slot as it frees would cost a request a task.
-        let worthwhile = free > 0 || (ahead > 0 && ahead >= prefetch / 2);
+        let enough = if waiting { prefetch / 2 } else { 1 };
+        let worthwhile = free > 0 || (ahead > 0 && ahead >= enough);
         if worthwhile && self.settling() < MAX_SETTLING {
             self.intake.ask(free + ahead, waiting).await;
         }

@@ -66,6 +66,16 @@ impl Pace {
         (per_slot * slots).min(MOST).min(most_by_bytes)
     }
 
+    /// Messages to ask for beyond the free slots though none are known to wait: while one is computed
+    /// the next may come. Of short tasks only, which keep another worker's idle slot waiting for no
+    /// longer than the way to the server takes.
+    pub fn eager(&self, slots: usize) -> usize {
+        match self.prefetch(slots) >= 4 * slots {
+            true => slots,
+            false => 0,
+        }
+    }
+
     /// Messages that may stay ready though that many were not to be asked for: handing one back
     /// costs a delivery, which only long tasks are worth.
     pub fn most_ready(&self, slots: usize) -> usize {
@@ -102,6 +112,8 @@ mod tests {
     #[test]
     fn short_tasks_are_kept_ready() {
         assert_eq!(paced(Duration::from_millis(1), 1).prefetch(2), 8);
+        assert_eq!(paced(Duration::from_millis(1), 1).eager(2), 2);
+        assert_eq!(paced(Duration::from_millis(3), 1).eager(2), 0);
         assert_eq!(paced(Duration::from_nanos(100), 1).prefetch(2), MOST);
     }
 
