@@ -171,7 +171,7 @@ async fn fitting(bench: &Bench, case: &Case) -> Result<u64, Error> {
         return Ok(most);
     }
     bench.say(format!("throughput: {}: trial", case.name()));
-    let trial_tasks = TRIAL_TASKS.max(u64::from(case.raw_chunk) * 64);
+    let trial_tasks = TRIAL_TASKS.max(u64::from(case.raw_chunk) * 16);
     let raw = raw(bench, case, trial_tasks).await?.tasks_per_second;
     let farm = farm(bench, case, trial_tasks).await?.tasks_per_second;
     let seconds = bench.settings.run_seconds;
