@@ -13,7 +13,7 @@ use crate::child::Process;
 use crate::error::Error;
 use crate::server::{Server, Traffic};
 use crate::task::Work;
-use crate::usage::Usage;
+use crate::usage::{Usage, machine_cpu_seconds};
 
 /// How long a run may take, in seconds; it is meant to take a few.
 pub(crate) const LIMIT_SECONDS: u64 = 300;
@@ -66,6 +66,8 @@ pub(crate) struct Run {
     pub seconds: f64,
     pub tasks_per_second: f64,
     pub cpu_seconds: CpuSeconds,
+    /// Processor time of everything else on the machine meanwhile, the benchmark's client included.
+    pub foreign_cpu_seconds: f64,
     /// Bytes to and from the server.
     pub wire_bytes: u64,
     /// Messages to and from the server, acknowledgements included.
@@ -84,6 +86,7 @@ struct Reading {
     workers: Usage,
     collector: Usage,
     traffic: Traffic,
+    machine_cpu_seconds: f64,
 }
 
 impl Reading {
@@ -100,6 +103,7 @@ impl Reading {
             workers: workers.sum::<Result<Usage, Error>>()?,
             collector: collector.usage()?,
             traffic: server.traffic().await?,
+            machine_cpu_seconds: machine_cpu_seconds()?,
         })
     }
 
@@ -107,16 +111,19 @@ impl Reading {
     fn since(&self, earlier: &Self, work: Work, seconds: f64) -> Run {
         let traffic = |now: fn(&Traffic) -> u64| now(&self.traffic) - now(&earlier.traffic);
         let server = self.server - earlier.server;
+        let cpu_seconds = CpuSeconds {
+            server: server.cpu_seconds,
+            emitter: (self.emitter - earlier.emitter).cpu_seconds,
+            workers: (self.workers - earlier.workers).cpu_seconds,
+            collector: (self.collector - earlier.collector).cpu_seconds,
+        };
+        let all = self.machine_cpu_seconds - earlier.machine_cpu_seconds;
         Run {
             tasks: work.tasks,
             seconds,
             tasks_per_second: work.tasks as f64 / seconds.max(1e-9),
-            cpu_seconds: CpuSeconds {
-                server: server.cpu_seconds,
-                emitter: (self.emitter - earlier.emitter).cpu_seconds,
-                workers: (self.workers - earlier.workers).cpu_seconds,
-                collector: (self.collector - earlier.collector).cpu_seconds,
-            },
+            cpu_seconds,
+            foreign_cpu_seconds: (all - cpu_seconds.but_workers() - cpu_seconds.workers).max(0.0),
             wire_bytes: traffic(|t| t.in_bytes + t.out_bytes),
             messages: traffic(|t| t.in_msgs + t.out_msgs),
             disk_bytes: server.disk_bytes,
