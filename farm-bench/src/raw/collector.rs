@@ -8,12 +8,14 @@ use futures_util::StreamExt;
 use super::emitter::parts;
 use super::streams::results;
 use super::worker::identity;
-use super::{Gathered, Load, PULL_BATCH, connect, say, told};
+use super::{Gathered, Load, PULL_BATCH, connect, say};
 use crate::error::Error;
+use crate::part::end_with_parent;
 use crate::task::epoch_nanoseconds;
 
 /// Gathers the result of every task, then tells what it has.
 pub(crate) async fn collect(load: Load) -> Result<(), Error> {
+    end_with_parent();
     let client = connect(&load).await?;
     let mut results = results(client).await?;
     let mut tally = Tally::new(load.work.tasks, load.work.warm_up_tasks());
@@ -46,8 +48,7 @@ pub(crate) async fn collect(load: Load) -> Result<(), Error> {
     say("gathered")?;
     let gathered = serde_json::to_string(&tally.into_gathered()).unwrap_or_default();
     say(&gathered)?;
-    told().await;
-    Ok(())
+    std::future::pending().await
 }
 
 /// Counts each task once.

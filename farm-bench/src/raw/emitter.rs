@@ -7,6 +7,7 @@ use super::publisher::Publisher;
 use super::streams::TASK_SUBJECT;
 use super::{Load, connect, say, told};
 use crate::error::Error;
+use crate::part::end_with_parent;
 use crate::task::{Task, Work};
 
 /// Tasks made and not yet published.
@@ -20,6 +21,7 @@ pub(crate) async fn emit(load: Load) -> Result<(), Error> {
     if !told().await {
         return Ok(());
     }
+    end_with_parent();
     match load.work.rate_per_second {
         Some(_) => emit_timed(&load, &mut publisher).await?,
         None => emit_all(&load, &mut publisher).await?,
@@ -28,8 +30,7 @@ pub(crate) async fn emit(load: Load) -> Result<(), Error> {
         publisher.acknowledged().await?;
     }
     say("stored")?;
-    told().await;
-    Ok(())
+    std::future::pending().await
 }
 
 /// As fast as can be: all tasks are alike, so one body serves them all.
