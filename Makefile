@@ -8,7 +8,7 @@ SHELL := bash
 export PYTHONDONTWRITEBYTECODE := 1
 
 PYTHON_TOOLS := .tools/python
-PYTHON_SCRIPTS := examples/*.py tests/http/*.py tests/page/*.py tools/*.py
+PYTHON_SCRIPTS := examples/*.py tests/http/*.py tests/page/*.py tools/*.py tools/peers/*.py
 GYM_SCRIPTS := farm-gym/python farm-gym/examples farm-gym/tests
 
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
@@ -46,6 +46,19 @@ bench: nats ## Measure what a farm costs beside a raw NATS loop; tables of docs/
 experiment: ## Redo the paper's experiment, training included; writes docs/experiment.md
 	cargo build --release --locked -p farm-cli
 	@python3 tools/experiment.py
+
+.PHONY: micro
+micro: ## Time the hot functions, one by one (Criterion)
+	cargo bench --locked -p farm-core --bench wire
+
+.PHONY: peers
+peers: ## Measure other systems on the same no-op tasks (Ray, Celery, Dask ...); writes docs/peers.md (ONLY=name)
+	@python3 tools/peers.py --document docs/peers.md $(if $(ONLY),--only "$(ONLY)")
+
+.PHONY: scale
+scale: ## What a growing farm needs, from measured costs; writes docs/scale.md (BENCH=out/bench.json)
+	cargo build --release --locked -p farm-cli
+	@python3 tools/scale.py --document docs/scale.md $(if $(BENCH),--bench "$(BENCH)")
 
 .PHONY: test
 test: check deny nats faas-cli browser ## Check and test everything, against real servers

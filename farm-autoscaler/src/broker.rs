@@ -45,16 +45,16 @@ pub(crate) struct Broker {
     link: Link,
 }
 
-/// The queue of a farm as JetStream counts it.
+/// The queue of a farm as JetStream counts it: in messages, each of which brings one task or many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Queue {
-    /// Tasks that wait.
+    /// Messages that wait.
     pub backlog: u64,
-    /// Tasks handed out and not settled.
+    /// Messages handed out and not settled.
     pub in_flight: u64,
-    /// Tasks submitted since the farm began.
+    /// Messages submitted since the farm began.
     pub submitted: u64,
-    /// Tasks of them that are settled.
+    /// Messages of them that are settled.
     pub settled: u64,
 }
 

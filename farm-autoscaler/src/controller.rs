@@ -274,16 +274,15 @@ impl Controller {
             .hand
             .platform
             .start_up(replicas.available, Instant::now());
-        let farm = &self.settings.farm;
+        let (farm, reports) = (&self.settings.farm, &self.shared.reports);
+        // Taken last: what is taken must be used.
+        let window = reports.take_window(farm);
         Ok(Sight {
             queue,
+            tasks_per_message: reports.tasks_per_message(farm),
             replicas,
-            census: self
-                .shared
-                .reports
-                .census(farm, &self.settings.function, Instant::now()),
-            // Taken last: what is taken must be used.
-            window: self.shared.reports.take_window(farm),
+            census: reports.census(farm, &self.settings.function, Instant::now()),
+            window,
             slots_ordered,
             start_up_seconds: start_up.map(|start_up| start_up.as_secs_f64()),
         })

@@ -42,6 +42,8 @@ impl From<&FunctionStatus> for Replicas {
 #[derive(Debug, Clone)]
 pub(crate) struct Sight {
     pub queue: Queue,
+    /// Tasks that a message of the queue brings, on average; 1 while that is not known.
+    pub tasks_per_message: f64,
     pub replicas: Replicas,
     pub census: Census,
     pub window: Window,
@@ -49,6 +51,13 @@ pub(crate) struct Sight {
     pub slots_ordered: Option<u32>,
     /// How long replicas took lately to become available, if any were started.
     pub start_up_seconds: Option<f64>,
+}
+
+impl Sight {
+    /// About how many tasks so many messages of the queue bring.
+    fn tasks(&self, messages: u64) -> u64 {
+        (messages as f64 * self.tasks_per_message).round() as u64
+    }
 }
 
 /// What is to be, and why.
@@ -78,8 +87,10 @@ pub(crate) struct Decider {
     slots_max: Option<u32>,
     /// Longest time between two looks that makes a rate.
     gap_seconds: f64,
-    /// Where the last look left off: time, and tasks submitted until then.
+    /// Where the last look left off: time, and messages submitted until then.
     previous: Option<(f64, u64)>,
+    /// Tasks submitted until then: a sum, for how many a message brings changes.
+    submitted_tasks: u64,
     /// The parallelism asked for last, and the replicas it took.
     asked: Option<(u32, u32)>,
     last_change: i32,
@@ -99,6 +110,7 @@ impl Decider {
             gap_seconds: (GAP_INTERVALS * settings.interval.as_secs_f64())
                 .max(SHORTEST_GAP_SECONDS),
             previous: None,
+            submitted_tasks: 0,
             asked: None,
             last_change: 0,
             slept: false,
@@ -132,6 +144,7 @@ impl Decider {
         self.learn(sight);
         let parallelism = self.parallelism(sight);
         let previous = self.previous.replace((at_seconds, sight.queue.submitted));
+        let arrived_tasks = self.arrived_tasks(previous, sight);
         let mut observed = self.observed(sight);
         let woken = self.was_woken(sight);
         let gap;
@@ -150,9 +163,9 @@ impl Decider {
             Some(_) if woken => Some("somebody woke the function: its idle time starts anew"),
             Some(_) => blindness(sight),
         };
-        if let Some((before, submitted)) = previous {
-            let arrived = sight.queue.submitted.saturating_sub(submitted);
-            observed.arrival_rate_per_second = arrived as f64 / (at_seconds - before).max(1e-3);
+        if let Some((before, _)) = previous {
+            let seconds = (at_seconds - before).max(1e-3);
+            observed.arrival_rate_per_second = arrived_tasks as f64 / seconds;
         }
         if let Some(cause) = blind {
             self.asked
@@ -237,6 +250,23 @@ impl Decider {
         }
     }
 
+    /// Tasks submitted since the last look.
+    fn arrived_tasks(&mut self, previous: Option<(f64, u64)>, sight: &Sight) -> u64 {
+        let now = sight.queue.submitted;
+        match previous {
+            Some((_, before)) if before <= now => {
+                let arrived = sight.tasks(now - before);
+                self.submitted_tasks = self.submitted_tasks.saturating_add(arrived);
+                arrived
+            }
+            // The first look, or another queue.
+            _ => {
+                self.submitted_tasks = sight.tasks(now);
+                0
+            }
+        }
+    }
+
     /// Whether somebody gave replicas to a function that slept and was to sleep: the gateway does
     /// for a request, whose tasks may take a moment to appear.
     fn was_woken(&mut self, sight: &Sight) -> bool {
@@ -293,8 +323,8 @@ impl Decider {
     fn observed(&self, sight: &Sight) -> Observed {
         let slots = self.slots(sight);
         Observed {
-            backlog_tasks: sight.queue.backlog,
-            in_flight_tasks: sight.queue.in_flight,
+            backlog_tasks: sight.tasks(sight.queue.backlog),
+            in_flight_tasks: sight.tasks(sight.queue.in_flight),
             arrival_rate_per_second: 0.0,
             service_seconds_mean: sight.window.service.mean(),
             service_seconds_max: sight.window.service.max(),
@@ -321,17 +351,18 @@ impl Decider {
         observed: &Observed,
     ) -> Observation {
         let Sight { queue, window, .. } = sight;
+        let unsettled_tasks = sight.tasks(queue.submitted.saturating_sub(queue.settled));
         Observation {
             time_seconds,
             interval_seconds,
             // Splitting a job is one request; what is split is in the queue.
             input_queue: 0,
-            backlog_tasks: queue.backlog,
-            in_flight_tasks: queue.in_flight,
+            backlog_tasks: observed.backlog_tasks,
+            in_flight_tasks: observed.in_flight_tasks,
             // The collector keeps up or not: it does not concern the workers.
             result_queue: 0,
-            collected_tasks: queue.settled,
-            submitted_tasks: queue.submitted,
+            collected_tasks: self.submitted_tasks.saturating_sub(unsettled_tasks),
+            submitted_tasks: self.submitted_tasks,
             parallelism,
             available_parallelism: observed.available_parallelism,
             slots: observed.slots,

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use farm_core::FarmName;
+use farm_core::chunk::MOST_TASKS;
 use farm_core::control::MAX_SLOTS;
 use farm_core::telemetry::{Moments, WorkerTelemetry};
 use tokio::time::Instant;
@@ -70,6 +71,10 @@ pub(crate) struct Window {
     pub sojourn: Sums,
     pub with_deadline: u64,
     pub in_deadline: u64,
+    /// Tasks settled, results and failures.
+    pub tasks: u64,
+    /// Messages that brought them.
+    pub messages: u64,
 }
 
 /// Count, sums and maximum of a window.
@@ -119,6 +124,14 @@ impl Window {
         self.sojourn.add(&new.sojourn, &old.sojourn);
         self.with_deadline += new.with_deadline.saturating_sub(old.with_deadline);
         self.in_deadline += new.in_deadline.saturating_sub(old.in_deadline);
+        self.tasks += settled(new).saturating_sub(settled(old));
+        self.messages += new.messages.saturating_sub(old.messages);
+    }
+
+    /// How many tasks a message brought, if any came: from 1 to as many as fit.
+    fn tasks_per_message(&self) -> Option<f64> {
+        let mean = self.tasks as f64 / self.messages as f64;
+        (self.messages > 0).then(|| mean.clamp(1.0, f64::from(MOST_TASKS)))
     }
 }
 
@@ -141,6 +154,10 @@ pub(crate) struct Census {
     pub refused: Option<(u64, Refused)>,
 }
 
+fn settled(report: &WorkerTelemetry) -> u64 {
+    report.tasks_done.saturating_add(report.tasks_failed)
+}
+
 struct Replica {
     last: WorkerTelemetry,
     heard: Instant,
@@ -159,6 +176,8 @@ impl Replica {
 struct Farm {
     replicas: HashMap<String, Replica>,
     window: Window,
+    /// Tasks that a message brought in the last window that had any.
+    tasks_per_message: Option<f64>,
     refused: Option<(u64, Refused)>,
     /// Whether a refusal was told.
     warned: bool,
@@ -221,8 +240,16 @@ impl Reports {
         let mut farms = self.farms.lock().unwrap_or_else(PoisonError::into_inner);
         farms
             .get_mut(farm)
-            .map(|farm| std::mem::take(&mut farm.window))
+            .map(Farm::take_window)
             .unwrap_or_default()
+    }
+
+    /// Tasks that a message brings, from the last window taken in which any were settled; 1 while
+    /// nothing is known.
+    pub fn tasks_per_message(&self, farm: &FarmName) -> f64 {
+        let farms = self.farms.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = farms.get(farm).and_then(|farm| farm.tasks_per_message);
+        known.unwrap_or(1.0)
     }
 }
 
@@ -264,6 +291,12 @@ impl Farm {
         Ok(())
     }
 
+    fn take_window(&mut self) -> Window {
+        let window = std::mem::take(&mut self.window);
+        self.tasks_per_message = window.tasks_per_message().or(self.tasks_per_message);
+        window
+    }
+
     fn forget_silent(&mut self, now: Instant) {
         self.replicas.retain(|_, replica| !replica.is_silent(now));
     }
@@ -302,6 +335,8 @@ fn started_anew(new: &WorkerTelemetry, old: &WorkerTelemetry) -> bool {
         || new.sojourn.count < old.sojourn.count
         || new.with_deadline < old.with_deadline
         || new.in_deadline < old.in_deadline
+        || settled(new) < settled(old)
+        || new.messages < old.messages
 }
 
 fn read(payload: &[u8], latest_wall_seconds: f64) -> Result<WorkerTelemetry, Refused> {
@@ -321,6 +356,8 @@ fn read(payload: &[u8], latest_wall_seconds: f64) -> Result<WorkerTelemetry, Ref
         && report.sent_seconds >= 0.0
         && report.in_deadline <= report.with_deadline
         && report.with_deadline <= MAX_COUNT
+        && settled(&report) <= MAX_COUNT
+        && report.messages <= MAX_COUNT
         && is_plausible(&report.service)
         && is_plausible(&report.sojourn);
     if !makes_sense {

@@ -141,6 +141,7 @@ mod tests {
             sojourn_seconds,
             in_deadline,
             output: None,
+            output_base64: None,
             error: None,
         }
     }

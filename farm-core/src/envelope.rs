@@ -4,9 +4,14 @@
 //! `nats pub farm.thumbnails.task.album-7 '{"path":"a.jpg"}'` submits one.
 //! Header names are case-sensitive on NATS and lower-case here.
 
+mod outcome_line;
+
 use std::time::Duration;
 
-/// The task's key inside its job. Default: its sequence in the task stream, as `s<sequence>`.
+pub use outcome_line::{Ending, OutcomeLine};
+
+/// The task's key inside its job. Default: what follows `<job>.` in the message id (`Nats-Msg-Id`), and
+/// without one the task's sequence in the task stream, as `s<sequence>`.
 pub const TASK: &str = "farm-task";
 /// When the task was submitted, in seconds since the Unix epoch. Default: when NATS stored it.
 pub const SUBMITTED_SECONDS: &str = "farm-submitted-seconds";
@@ -14,14 +19,16 @@ pub const SUBMITTED_SECONDS: &str = "farm-submitted-seconds";
 pub const DEADLINE_SECONDS: &str = "farm-deadline-seconds";
 /// How often the task came back from the dead letters. Default: 0.
 pub const REPLAY: &str = "farm-replay";
-/// On a result: `done` or `failed` ([`Outcome`]).
+/// On a task, result or dead letter: how its body is encoded, as `json`, `msgpack` or `raw`
+/// ([`Codec`](crate::Codec)). Default: `json`.
+pub const CODEC: &str = "farm-codec";
+/// On a result: how its task ended, and how that came, in one line ([`OutcomeLine`]): it is written and
+/// read for every task.
 pub const OUTCOME: &str = "farm-outcome";
-/// On a result: deliveries of the task so far, this one included.
+/// On a dead letter: deliveries of the task so far, the last one included.
 pub const ATTEMPT: &str = "farm-attempt";
-/// On a result: the replica that computed it.
+/// On a dead letter: the replica that gave the task up.
 pub const WORKER: &str = "farm-worker";
-/// On a result: time the worker function took, in seconds.
-pub const SERVICE_SECONDS: &str = "farm-service-seconds";
 /// On a dead letter: what went wrong.
 pub const CAUSE: &str = "farm-cause";
 /// On a dead letter: when the task was given up, in seconds since the Unix epoch.
@@ -30,16 +37,8 @@ pub const DIED_SECONDS: &str = "farm-died-seconds";
 pub const FAILED: &str = "farm-failed";
 /// On a task: how long after it was queued it may be computed, in seconds. Default: at once.
 pub const DELAY_SECONDS: &str = "farm-delay-seconds";
-/// On a message of many tasks, or of their outcomes: which tasks, as `<first>-<count>`
-/// ([`chunk`](crate::chunk)).
+/// On a message of many tasks: which, as `<first>-<count>` ([`chunk`](crate::chunk)).
 pub const CHUNK: &str = "farm-chunk";
-/// On the outcome of a chunk: how many of its tasks are done in it. Its [`OUTCOME`] is
-/// [`CHUNK_OUTCOME`].
-pub const DONE: &str = "farm-done";
-/// On the outcome of a chunk: of how many tasks the outcome is another message.
-pub const APART: &str = "farm-apart";
-/// What [`OUTCOME`] is on the outcome of a chunk.
-pub const CHUNK_OUTCOME: &str = "chunk";
 /// W3C trace context of the task.
 pub const TRACEPARENT: &str = "traceparent";
 

@@ -57,6 +57,8 @@ const WORDS: &[&[u8]] = &[
     b"1795285118.418",
     b"1e300",
     b"-0.0",
+    b"done worker=sleeper-3 submitted=1795285118.418 service=0.25 attempt=2",
+    b"chunk done=250 apart=6 worker=w",
 ];
 
 proptest! {
@@ -101,6 +103,9 @@ proptest! {
             prop_assert!(envelope::parse_seconds(&envelope::format_seconds(seconds)).is_some());
         }
         let _ = envelope::parse_duration_seconds(&text);
+        if let Some(line) = envelope::OutcomeLine::parse(&text) {
+            prop_assert!(envelope::OutcomeLine::parse(&line.to_string()).is_some());
+        }
         if let Ok(task) = text.parse::<TaskId>() {
             prop_assert_eq!(task.to_string(), text.clone());
         }

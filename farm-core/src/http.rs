@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /` | [`Accepted`], or [`Ended`] with `?wait=` |
+//! | `POST /` in JSON, [`NDJSON`], [`MESSAGE_PACK`] or [`OCTET_STREAM`] | [`Accepted`], or [`Ended`] with `?wait=` |
 //! | `GET /` | [`FarmStatus`] |
 //! | `GET /jobs/{job}` | [`JobStatus`] |
 //! | `GET /jobs/{job}/results?after=` | [`TaskOutcome`], one per line |
@@ -17,6 +17,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::chunk::MOST_TASKS;
 use crate::envelope::Outcome;
 use crate::{FarmName, JobId, TaskId};
 
@@ -28,6 +29,10 @@ pub const IDEMPOTENCY_KEY_HEADER: &str = "idempotency-key";
 pub const CALLBACK_URL_HEADER: &str = "x-callback-url";
 /// Content type of streams of JSON values, one a line.
 pub const NDJSON: &str = "application/x-ndjson";
+/// Content type of one value in MessagePack.
+pub const MESSAGE_PACK: &str = "application/msgpack";
+/// Content type of a body that is one task of raw bytes.
+pub const OCTET_STREAM: &str = "application/octet-stream";
 
 /// A job whose tasks are all stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +94,47 @@ pub struct JobStatus {
     pub note: Option<String>,
 }
 
+/// A place among the results of a job: its number is the `cursor` of a line, and what `?after=`
+/// resumes after. Clients treat the number as opaque; it only rises.
+///
+/// The outcomes of many tasks may be one stored message ([`chunk`](crate::chunk)), so a place is a
+/// message and a task in it.
+///
+/// ```
+/// use farm_core::http::Cursor;
+/// let line = Cursor { sequence: 7, index: 3 };
+/// assert_eq!(line.number(), 7 * 4096 + 3);
+/// assert_eq!(Cursor::from_number(line.number()), line);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// Sequence of the message in the stream of results.
+    pub sequence: u64,
+    /// Position of the task in the message, from 0; below [`Cursor::STEP`].
+    pub index: u32,
+}
+
+impl Cursor {
+    /// Numbers that each message takes up: as many as it can have lines. The numbers of 2^41 messages
+    /// are exact in JSON, where they are doubles.
+    pub const STEP: u64 = MOST_TASKS as u64;
+
+    /// The place that a number stands for. 0 stands before every line.
+    pub fn from_number(number: u64) -> Self {
+        Self {
+            sequence: number / Self::STEP,
+            index: (number % Self::STEP) as u32,
+        }
+    }
+
+    /// The number that stands for the place.
+    pub fn number(self) -> u64 {
+        self.sequence
+            .saturating_mul(Self::STEP)
+            .saturating_add(u64::from(self.index))
+    }
+}
+
 /// The outcome of one task.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TaskOutcome {
@@ -96,7 +142,7 @@ pub struct TaskOutcome {
     pub task: String,
     /// How it ended.
     pub outcome: Outcome,
-    /// Position to resume after: `GET /jobs/{job}/results?after=<cursor>`.
+    /// Position to resume after, a [`Cursor`]: `GET /jobs/{job}/results?after=<cursor>`.
     pub cursor: u64,
     /// Deliveries it took.
     pub attempt: u64,
@@ -109,9 +155,13 @@ pub struct TaskOutcome {
     /// Whether it came inside its deadline; absent if it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_deadline: Option<bool>,
-    /// What the worker returned, if it did.
+    /// What the worker returned, if it did. From MessagePack, bytes are base64 and numbers that
+    /// JSON has not are `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Box<RawValue>>,
+    /// What the worker returned, in base64, if that is raw bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_base64: Option<String>,
     /// Why it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -150,6 +200,10 @@ pub struct DeadLetter {
     /// Sojourn time that was allowed to it, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_seconds: Option<f64>,
+    /// How the body is encoded, as the task said: `msgpack`, `raw`, or a word that nobody knows.
+    /// Absent for JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<String>,
     /// The task's body, as text.
     pub body: String,
     /// True if the body was no UTF-8 text: `body` is then hexadecimal.
@@ -172,6 +226,10 @@ pub struct Purged {
 }
 
 /// The farm as a whole, as one replica sees it.
+///
+/// NATS counts messages. A message is a task, or, where tasks are short, a chunk of up to 4096 of them
+/// ([`chunk`](crate::chunk)): the numbers here are then lower than those of the tasks. Accounts of jobs
+/// ([`JobStatus`]) always count tasks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FarmStatus {
     /// The farm.
@@ -180,15 +238,16 @@ pub struct FarmStatus {
     pub roles: String,
     /// Version of the SDK the replica was built with.
     pub version: String,
-    /// Tasks waiting.
+    /// Messages of tasks waiting.
     pub backlog_tasks: u64,
-    /// Tasks handed to a worker and not finished, including those waiting out a retry delay.
+    /// Messages of tasks handed to a worker and not finished, including those waiting out a retry
+    /// delay.
     pub in_flight_tasks: u64,
-    /// Outcomes kept.
+    /// Messages of outcomes kept.
     pub result_tasks: u64,
     /// Dead letters kept.
     pub dead_tasks: u64,
-    /// Tasks the queue holds at most.
+    /// Messages of tasks the queue holds at most.
     pub queue_max_tasks: i64,
 }
 

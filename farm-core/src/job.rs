@@ -17,6 +17,19 @@ pub struct JobSpec {
     /// Where the outcome is to be posted when the job ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_url: Option<String>,
+    /// How its tasks are put into messages, if the submit can be repeated: a repeat must cut the
+    /// same body at the same places, or a task would be in two messages under two names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<ChunkBounds>,
+}
+
+/// Where one message ends and the next begins: tasks are put into one until it is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkBounds {
+    /// Tasks in a message at most; 1 or more.
+    pub tasks: u32,
+    /// Bytes in the body of a message at most, if it holds more than one task.
+    pub body_bytes: u64,
 }
 
 /// How far a job is. Written by the leading collector.

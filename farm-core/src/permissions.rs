@@ -212,6 +212,8 @@ impl<'a> List<'a> {
         // A job refused by a full queue leaves no trace.
         self.api(&format!("STREAM.PURGE.KV_{jobs}"));
         self.read_jobs();
+        // How long tasks take says how many of them go into one message.
+        self.subscribe(self.topology.telemetry_subject());
         // Hearing a change costs the server no consumer.
         self.subscribe(format!("$KV.{jobs}.*.*"));
         self.read_results();

@@ -3,7 +3,7 @@
 //! | what | name | holds |
 //! |---|---|---|
 //! | stream | `farm-<F>-tasks` | tasks nobody has finished (work queue) |
-//! | stream | `farm-<F>-results` | one outcome per task, for `FARM_RESULT_TTL` |
+//! | stream | `farm-<F>-results` | one outcome per task, or per chunk of tasks, for `FARM_RESULT_TTL` |
 //! | stream | `farm-<F>-dead` | dead letters, until replayed or purged |
 //! | key-value bucket | `farm-<F>-jobs` | what each job is, how far it is |
 //! | key-value bucket | `farm-<F>-lease` | which collector leads |
@@ -59,7 +59,7 @@ impl Topology {
         format!("farm-{}-tasks", self.farm)
     }
 
-    /// Stream of outcomes: at most one message per task.
+    /// Stream of outcomes: at most one message per task, or per chunk of tasks.
     pub fn results_stream(&self) -> String {
         format!("farm-{}-results", self.farm)
     }
@@ -207,11 +207,13 @@ impl Topology {
 /// Keys of the buckets. Each key of the jobs bucket has one kind of writer, so that none overwrites
 /// another.
 pub mod key {
-    use crate::{JobId, TaskId};
+    use std::fmt::Display;
 
-    /// In the attempts bucket: how earlier attempts of a task ended. `replay` tells how often the
-    /// task came back from the dead letters, after which its attempts count anew.
-    pub fn attempts(task: &TaskId, replay: u64) -> String {
+    use crate::JobId;
+
+    /// In the attempts bucket: how earlier attempts of a task, or of a chunk, ended. `replay` tells
+    /// how often the task came back from the dead letters, after which its attempts count anew.
+    pub fn attempts(task: &impl Display, replay: u64) -> String {
         format!("{task}.{replay}")
     }
 

@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 
+use crate::codec::Encoded;
 use crate::context::TaskFacts;
 use crate::task_error::TaskError;
 use crate::worker::ErasedWorker;
@@ -13,12 +13,12 @@ use crate::worker::ErasedWorker;
 /// Runs the worker; a panic, in the call or in any later poll, is a permanent failure.
 pub(crate) async fn attempt(
     worker: &dyn ErasedWorker,
-    body: Bytes,
+    task: Encoded,
     facts: TaskFacts,
-) -> Result<Bytes, TaskError> {
+) -> Result<Encoded, TaskError> {
     // The worker may hold broken state after a panic, as in any multi-threaded server; the task
     // that caused it is not given to it again.
-    let guarded = AssertUnwindSafe(async { worker.call(body, facts).await }).catch_unwind();
+    let guarded = AssertUnwindSafe(async { worker.call(task, facts).await }).catch_unwind();
     match guarded.await {
         Ok(result) => result,
         Err(panic) => Err(TaskError::permanent(format!(

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec;
+use crate::codec::{self, Encoded};
 
 /// Folds the results of a job, each exactly once, in the order they came.
 ///
@@ -84,8 +84,8 @@ pub(crate) trait ErasedCollector: Send + Sync {
 /// The fold of one job under way.
 pub(crate) trait Folding: Send {
     /// Adds one encoded result.
-    fn push(&mut self, result: &[u8]) -> Result<(), String>;
-    /// The encoded summary.
+    fn push(&mut self, result: &Encoded) -> Result<(), String>;
+    /// The summary, as JSON.
     fn finish(self: Box<Self>) -> Result<Bytes, String>;
 }
 
@@ -132,7 +132,7 @@ where
     Out: DeserializeOwned + 'static,
     C: Collector<Out>,
 {
-    fn push(&mut self, result: &[u8]) -> Result<(), String> {
+    fn push(&mut self, result: &Encoded) -> Result<(), String> {
         let result: Out = codec::decode(result)
             .map_err(|mismatch| format!("a result does not fit the collector: {mismatch}"))?;
         let summary = self
@@ -147,7 +147,9 @@ where
         let summary = self
             .summary
             .ok_or_else(|| "a result made the collector panic".to_owned())?;
-        codec::encode(&summary)
+        // Summaries are for clients, in JSON whatever the results were in.
+        serde_json::to_vec(&summary)
+            .map(Bytes::from)
             .map_err(|error| format!("the summary cannot be written as JSON: {error}"))
     }
 }

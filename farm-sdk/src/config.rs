@@ -1,5 +1,7 @@
 //! Configuration: environment variables with units, read once, every bad one reported at once.
 
+mod reader;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,40 +9,21 @@ use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use farm_core::control::MAX_SLOTS;
-use farm_core::quantity::{format_duration, parse_bytes, parse_duration, parse_rate};
-use farm_core::{FarmName, Roles};
+use farm_core::quantity::{parse_bytes, parse_duration, parse_rate};
+use farm_core::{Codec, FarmName, Roles};
 use farm_nats::{Access, secrets_folder};
 
 use crate::error::Error;
+use crate::granularity::Granularity;
 use crate::verdict::RetryPolicy;
-
-/// Where strings come from: the process environment, or a table in a test.
-pub(crate) trait Strings {
-    fn get(&self, key: &str) -> Option<String>;
-}
-
-/// The environment of this process. An empty value counts as unset.
-pub(crate) struct Environment;
-
-impl Strings for Environment {
-    fn get(&self, key: &str) -> Option<String> {
-        std::env::var(key).ok().filter(|value| !value.is_empty())
-    }
-}
+use reader::{Environment, Reader};
+pub(crate) use reader::{Setting, Strings};
 
 /// Where the tasks and results of a farm are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Storage {
     File,
     Memory,
-}
-
-/// A limit of a stream, and whether somebody asked for it: a default never changes a stream that
-/// exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Setting<T> {
-    pub value: T,
-    pub explicit: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,9 +46,12 @@ pub(crate) struct Config {
     /// Slots until somebody orders others.
     pub slots: u32,
     pub telemetry_interval: Duration,
+    pub granularity: Granularity,
     pub ack_wait: Setting<Duration>,
     pub retry: RetryPolicy,
     pub deadline: Option<Duration>,
+    /// In which the tasks are encoded that are submitted in JSON or made by the emitter function.
+    pub codec: Codec,
     pub result_ttl: Setting<Duration>,
     pub queue_max_tasks: Setting<i64>,
     pub queue_max_bytes: Setting<i64>,
@@ -98,70 +84,7 @@ pub(crate) struct HttpLimits {
     pub requests_per_second: Option<f64>,
 }
 
-struct Reader<'a> {
-    strings: &'a dyn Strings,
-    bad: Vec<String>,
-}
-
 impl Reader<'_> {
-    /// The value of `key`, or `default` if it is unset or bad; a bad one is noted.
-    fn read<T>(
-        &mut self,
-        key: &str,
-        default: T,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Setting<T> {
-        let Some(text) = self.strings.get(key) else {
-            return Setting {
-                value: default,
-                explicit: false,
-            };
-        };
-        match parse(text.trim()) {
-            Ok(value) => Setting {
-                value,
-                explicit: true,
-            },
-            Err(reason) => {
-                self.bad.push(format!("{key}: {reason}"));
-                Setting {
-                    value: default,
-                    explicit: true,
-                }
-            }
-        }
-    }
-
-    fn duration(&mut self, key: &str, default: Duration, least: Duration) -> Setting<Duration> {
-        self.read(key, default, |text| {
-            let duration = parse_duration(text).map_err(|e| e.to_string())?;
-            if duration < least {
-                return Err(format!("{text:?} is below {}", format_duration(least)));
-            }
-            Ok(duration)
-        })
-    }
-
-    fn number<T>(&mut self, key: &str, default: T, least: T, most: T) -> Setting<T>
-    where
-        T: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
-    {
-        self.read(key, default, |text| match text.parse() {
-            Ok(number) if (least..=most).contains(&number) => Ok(number),
-            _ => Err(format!(
-                "{text:?} is not a whole number from {least} to {most}"
-            )),
-        })
-    }
-
-    fn bytes(&mut self, key: &str, default: u64) -> Setting<u64> {
-        self.read(key, default, |text| match parse_bytes(text) {
-            Ok(bytes) if bytes > 0 && i64::try_from(bytes).is_ok() => Ok(bytes),
-            Ok(_) => Err(format!("{text:?} is out of range")),
-            Err(error) => Err(error.to_string()),
-        })
-    }
-
     /// Where NATS is and who we are to it; what is wrong with either is noted.
     fn nats(&mut self, secrets_dir: &Path) -> Access {
         let url = self.strings.get("FARM_NATS_URL");
@@ -204,19 +127,6 @@ impl Reader<'_> {
             Err(format!("{text:?} is not between 1KiB and 256KiB"))
         })
         .value
-    }
-
-    fn word<T: Copy>(&mut self, key: &str, default: T, words: &[(&str, T)]) -> Setting<T> {
-        self.read(key, default, |text| {
-            words
-                .iter()
-                .find(|(word, _)| *word == text)
-                .map(|(_, value)| *value)
-                .ok_or_else(|| {
-                    let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-                    format!("{text:?} is not one of {}", known.join(", "))
-                })
-        })
     }
 }
 
@@ -267,12 +177,14 @@ pub(crate) const KEYS: &[&str] = &[
     "FARM_CONNECT_TIMEOUT",
     "FARM_SLOTS",
     "FARM_TELEMETRY_INTERVAL",
+    "FARM_GRANULARITY",
     "FARM_ACK_WAIT",
     "FARM_MAX_ATTEMPTS",
     "FARM_MAX_DELIVERIES",
     "FARM_BACKOFF",
     "FARM_BACKOFF_MAX",
     "FARM_DEADLINE",
+    "FARM_CODEC",
     "FARM_RESULT_TTL",
     "FARM_QUEUE_MAX_TASKS",
     "FARM_QUEUE_MAX_BYTES",
@@ -355,8 +267,18 @@ impl Config {
             telemetry_interval: reader
                 .duration("FARM_TELEMETRY_INTERVAL", SECOND, 50 * MILLISECOND)
                 .value,
+            granularity: reader
+                .read("FARM_GRANULARITY", Granularity::Auto, Granularity::parse)
+                .value,
             ack_wait: reader.duration("FARM_ACK_WAIT", 30 * SECOND, SECOND / 10),
             retry,
+            codec: reader
+                .word(
+                    "FARM_CODEC",
+                    Codec::Json,
+                    &[Codec::Json, Codec::MessagePack].map(|codec| (codec.as_str(), codec)),
+                )
+                .value,
             deadline: reader
                 .read("FARM_DEADLINE", None, |text| {
                     parse_duration(text).map(Some).map_err(|e| e.to_string())
@@ -485,6 +407,8 @@ mod tests {
             ("FARM_SLOTS", "0"),
             ("FARM_TELEMETRY_INTERVAL", "0s"),
             ("FARM_STORAGE", "tape"),
+            ("FARM_GRANULARITY", "fine"),
+            ("FARM_CODEC", "raw"),
             ("FARM_QUEUE_MAX_BYTES", "1"),
             ("FARM_MAX_HEADER", "1MiB"),
             ("FARM_MAX_REQUEST_RATE", "100"),

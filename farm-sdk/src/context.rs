@@ -33,8 +33,18 @@ pub(crate) struct TaskFacts {
     pub attempt: u64,
     pub deadline: Option<SystemTime>,
     pub draining: CancellationToken,
-    /// Whose threads plain functions run on; the current runtime's if none.
-    pub threads: Option<Handle>,
+    pub threads: Threads,
+}
+
+/// Where plain functions run.
+#[derive(Debug, Clone)]
+pub(crate) enum Threads {
+    /// On the current thread, which may block.
+    Here,
+    /// On those of the current runtime.
+    Current,
+    /// On those of this runtime.
+    Of(Handle),
 }
 
 impl<S> TaskContext<S> {
@@ -71,9 +81,9 @@ impl<S> TaskContext<S> {
         self.facts.draining.is_cancelled()
     }
 
-    /// Whose threads plain functions run on.
-    pub(crate) fn threads(&self) -> Option<&Handle> {
-        self.facts.threads.as_ref()
+    /// Where plain functions run.
+    pub(crate) fn threads(&self) -> &Threads {
+        &self.facts.threads
     }
 }
 

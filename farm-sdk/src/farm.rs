@@ -128,7 +128,8 @@ where
 
     /// Runs `jobs` through the whole farm inside this process: for unit tests and examples.
     ///
-    /// Every value takes the way through JSON that it takes in production, and every failure the
+    /// Every value takes the way through JSON, and [`Raw`](crate::Raw) bytes the way around it, that it
+    /// takes in production, and every failure the
     /// way of the verdict table, without waiting between attempts.
     pub async fn run_in_memory(
         self,

@@ -9,6 +9,7 @@ mod context;
 mod emitter;
 mod error;
 mod farm;
+mod granularity;
 mod http;
 mod memory;
 mod metrics;
@@ -21,6 +22,8 @@ mod worker;
 #[cfg(test)]
 mod fuzz;
 
+pub use bytes::Bytes;
+pub use codec::Raw;
 pub use collector::{Collector, Each, Fold};
 pub use context::TaskContext;
 pub use emitter::{Direct, Emitter, Split};

@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
-use farm_core::{JobId, TaskId, TaskKey};
+use farm_core::{Codec, JobId, TaskId, TaskKey};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::attempt;
-use crate::codec;
+use crate::codec::{self, Encoded};
 use crate::collector::Collector;
-use crate::context::TaskFacts;
+use crate::context::{TaskFacts, Threads};
 use crate::emitter::Emitter;
 use crate::verdict::{RetryPolicy, Verdict, judge, over_ceiling};
 use crate::worker::{Bound, ErasedWorker, Worker};
@@ -69,7 +68,7 @@ const POLICY: RetryPolicy = RetryPolicy {
 
 struct Queued {
     task: TaskId,
-    body: Bytes,
+    body: Encoded,
     delivery: u64,
     /// Deliveries in which the worker failed.
     failed: u64,
@@ -98,7 +97,7 @@ where
         let tasks = emit(emitter, job, number, &mut farm.dead);
         for output in compute(bound, tasks, faults, &mut farm).await {
             // A summary consumes its results, so each takes the way through JSON a second time.
-            let read = |bytes: &Bytes| codec::decode::<W::Output>(bytes);
+            let read = |output: &Encoded| codec::decode::<W::Output>(output);
             match (read(&output.body), read(&output.body)) {
                 (Ok(result), Ok(again)) => {
                     farm.results.push(result);
@@ -125,7 +124,7 @@ fn emit<E, In>(
 ) -> VecDeque<Queued>
 where
     E: Emitter<In>,
-    In: serde::Serialize,
+    In: serde::Serialize + 'static,
 {
     let Ok(job_id) = JobId::new(format!("job-{number}")) else {
         return VecDeque::new();
@@ -133,7 +132,7 @@ where
     let mut queue = VecDeque::new();
     for (sequence, task) in (0..).zip(emitter.split(job)) {
         let task_id = TaskId::new(job_id.clone(), TaskKey::from_sequence(sequence));
-        match codec::encode(&task) {
+        match codec::encode(&task, Codec::Json) {
             Ok(body) => queue.push_back(Queued {
                 task: task_id,
                 body,
@@ -142,7 +141,7 @@ where
             }),
             Err(error) => dead.push(DeadTask {
                 task: task_id,
-                cause: format!("the task cannot be written as JSON: {error}"),
+                cause: format!("the task {error}"),
                 attempts: 0,
             }),
         }
@@ -169,7 +168,7 @@ async fn compute<W: Worker, Summary>(
                     attempt: queued.delivery,
                     deadline: None,
                     draining: CancellationToken::new(),
-                    threads: None,
+                    threads: Threads::Current,
                 };
                 let result = attempt(worker, queued.body.clone(), facts).await;
                 match faults.lose_worker_every.map(|n| n.max(2)) {
@@ -179,7 +178,7 @@ async fn compute<W: Worker, Summary>(
                     },
                     _ => {
                         queued.failed += u64::from(result.is_err());
-                        judge(queued.failed, result, &POLICY, 0.0)
+                        judge(queued.failed, result, &POLICY, || 0.0)
                     }
                 }
             }
@@ -276,7 +275,7 @@ mod tests {
                 attempt: 1,
                 deadline: None,
                 draining: CancellationToken::new(),
-                threads: None,
+                threads: Threads::Current,
             },
         );
         drop(context.clone());

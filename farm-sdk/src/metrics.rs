@@ -1,8 +1,7 @@
 //! What a replica measures, in Prometheus terms. Names and labels: `docs/operations.md`.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -13,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use farm_core::Role;
+use farm_core::envelope::Outcome;
 
 use crate::config::Config;
 
@@ -34,6 +34,8 @@ pub(crate) struct Computed {
 pub(crate) struct Metrics {
     registry: Mutex<Registry>,
     tasks: Family<Labels, Counter>,
+    collected_done: OnceLock<Counter>,
+    collected_failed: OnceLock<Counter>,
     service: Histogram,
     sojourn: Histogram,
     in_deadline: Counter,
@@ -63,12 +65,18 @@ fn request_histogram() -> Histogram {
     ])
 }
 
+fn labels_of(role: Role, outcome: &str) -> Labels {
+    vec![("role", role.to_string()), ("outcome", outcome.to_owned())]
+}
+
 impl Metrics {
     pub fn new(config: &Config) -> Self {
         let mut registry = Registry::default();
         let metrics = Self {
             registry: Mutex::default(),
             tasks: Family::default(),
+            collected_done: OnceLock::new(),
+            collected_failed: OnceLock::new(),
             service: seconds_histogram(),
             sojourn: seconds_histogram(),
             in_deadline: Counter::default(),
@@ -138,12 +146,12 @@ impl Metrics {
         farm.register("slots_busy", "Slots computing", metrics.busy_slots.clone());
         farm.register(
             "backlog_tasks",
-            "Tasks waiting, whole farm",
+            "Messages of tasks waiting, whole farm",
             metrics.backlog.clone(),
         );
         farm.register(
             "in_flight_tasks",
-            "Tasks delivered and not finished, whole farm",
+            "Messages of tasks delivered and not finished, whole farm",
             metrics.in_flight.clone(),
         );
         farm.register(
@@ -179,7 +187,7 @@ impl Metrics {
     }
 
     fn count_tasks(&self, role: Role, outcome: &str, count: u64) {
-        let labels = vec![("role", role.to_string()), ("outcome", outcome.to_owned())];
+        let labels = labels_of(role, outcome);
         self.tasks.get_or_create(&labels).inc_by(count);
     }
 
@@ -191,6 +199,11 @@ impl Metrics {
     /// The worker settled a delivery.
     pub fn settled(&self, outcome: &str) {
         self.count_tasks(Role::Worker, outcome, 1);
+    }
+
+    /// The worker settled `count` tasks that came together.
+    pub fn settled_many(&self, outcome: &str, count: u64) {
+        self.count_tasks(Role::Worker, outcome, count);
     }
 
     /// The worker stored an outcome.
@@ -205,9 +218,34 @@ impl Metrics {
         }
     }
 
-    /// The collector counted an outcome.
-    pub fn collected(&self, outcome: &str) {
-        self.count_tasks(Role::Collector, outcome, 1);
+    /// The worker stored the results of tasks that came together: each like `each` but for its
+    /// service time.
+    pub fn computed_many(&self, services_seconds: &[f32], each: &Computed) {
+        for seconds in services_seconds {
+            self.service.observe(f64::from(*seconds));
+            self.sojourn.observe(each.sojourn_seconds);
+        }
+        if let Some(met) = each.in_deadline {
+            let count = services_seconds.len() as u64;
+            self.with_deadline.inc_by(count);
+            self.in_deadline.inc_by(if met { count } else { 0 });
+            self.qos
+                .set(self.in_deadline.get() as f64 / self.with_deadline.get().max(1) as f64);
+        }
+    }
+
+    /// The collector counted the outcomes of tasks.
+    pub fn collected(&self, outcome: Outcome, count: u64) {
+        // Looked up once: it is counted up for every message.
+        let counter = match outcome {
+            Outcome::Done => &self.collected_done,
+            Outcome::Failed => &self.collected_failed,
+        };
+        let create = || {
+            let labels = labels_of(Role::Collector, outcome.as_str());
+            self.tasks.get_or_create_owned(&labels)
+        };
+        counter.get_or_init(create).inc_by(count);
     }
 
     pub fn set_slots(&self, slots: u32) {

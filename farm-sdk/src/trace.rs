@@ -58,6 +58,11 @@ impl Tracer {
         Ok(Self(Some(Arc::new(Exporting { provider, tracer }))))
     }
 
+    /// Whether spans are exported.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The task is put into the queue; `parent` is the trace of the request, if it had one.
     pub fn submit(&self, task: &TaskId, parent: Option<&str>) -> Span {
         self.span("farm.submit", SpanKind::Producer, task, parent, None)

@@ -13,19 +13,28 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use crate::codec::Encoded;
 use crate::task_error::TaskError;
 
 /// What becomes of a task.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Verdict {
     /// Store the result, then acknowledge the task.
-    Done(Bytes),
+    Done(Encoded),
     /// Deliver the task again after this long.
     Retry { delay: Duration, cause: String },
     /// Keep the task as a dead letter with this cause, then stop delivering it.
     Dead { cause: String },
+}
+
+impl Verdict {
+    /// What went wrong, if something did.
+    pub fn failure(&self) -> Option<&str> {
+        match self {
+            Verdict::Done(_) => None,
+            Verdict::Retry { cause, .. } | Verdict::Dead { cause } => Some(cause),
+        }
+    }
 }
 
 /// How often and how soon a failed task is tried again.
@@ -41,13 +50,13 @@ pub(crate) struct RetryPolicy {
     pub backoff_max: Duration,
 }
 
-/// Decides about an attempt, of which `attempt - 1` failed before; `unit_random` in 0..1 jitters
+/// Decides about an attempt, of which `attempt - 1` failed before; `unit_random` gives 0..1 to jitter
 /// the backoff.
 pub(crate) fn judge(
     attempt: u64,
-    result: Result<Bytes, TaskError>,
+    result: Result<Encoded, TaskError>,
     policy: &RetryPolicy,
-    unit_random: f64,
+    unit_random: impl FnOnce() -> f64,
 ) -> Verdict {
     let error = match result {
         Ok(output) => return Verdict::Done(output),
@@ -60,7 +69,7 @@ pub(crate) fn judge(
             cause: format!("{cause} (gave up after {attempt} attempts)"),
         },
         TaskError::Transient { retry_after, .. } => Verdict::Retry {
-            delay: retry_after.unwrap_or_else(|| backoff(attempt, policy, unit_random)),
+            delay: retry_after.unwrap_or_else(|| backoff(attempt, policy, unit_random())),
             cause,
         },
     }
@@ -101,8 +110,9 @@ mod tests {
 
     #[test]
     fn a_result_is_done_whatever_the_attempt() {
-        let verdict = judge(99, Ok(Bytes::from_static(b"1")), &POLICY, 0.0);
-        assert_eq!(verdict, Verdict::Done(Bytes::from_static(b"1")));
+        let one = Encoded::json(&b"1"[..]);
+        let verdict = judge(99, Ok(one.clone()), &POLICY, || 0.0);
+        assert_eq!(verdict, Verdict::Done(one));
     }
 
     #[test]
@@ -112,18 +122,18 @@ mod tests {
                 attempt,
                 Err(TaskError::transient("no network")),
                 &POLICY,
-                0.0,
+                || 0.0,
             );
             assert!(matches!(verdict, Verdict::Retry { .. }), "{attempt}");
         }
-        let verdict = judge(3, Err(TaskError::transient("no network")), &POLICY, 0.0);
+        let verdict = judge(3, Err(TaskError::transient("no network")), &POLICY, || 0.0);
         let cause = "no network (gave up after 3 attempts)".to_owned();
         assert_eq!(verdict, Verdict::Dead { cause });
     }
 
     #[test]
     fn a_permanent_failure_is_never_retried() {
-        let verdict = judge(1, Err(TaskError::permanent("bad")), &POLICY, 0.0);
+        let verdict = judge(1, Err(TaskError::permanent("bad")), &POLICY, || 0.0);
         assert_eq!(
             verdict,
             Verdict::Dead {
@@ -135,7 +145,12 @@ mod tests {
     #[test]
     fn the_workers_own_delay_wins() {
         let delay = Duration::from_secs(77);
-        let verdict = judge(1, Err(TaskError::retry_after(delay, "busy")), &POLICY, 0.0);
+        let verdict = judge(
+            1,
+            Err(TaskError::retry_after(delay, "busy")),
+            &POLICY,
+            || 0.0,
+        );
         assert_eq!(
             verdict,
             Verdict::Retry {

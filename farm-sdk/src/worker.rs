@@ -4,14 +4,13 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
-use crate::codec;
-use crate::context::{TaskContext, TaskFacts};
+use crate::codec::{self, Encoded};
+use crate::context::{TaskContext, TaskFacts, Threads};
 use crate::task_error::TaskError;
 
 /// Computes one task.
@@ -41,6 +40,10 @@ pub trait Worker: Send + Sync + 'static {
     type Input: Serialize + DeserializeOwned + Send + 'static;
     /// The result of one task.
     type Output: Serialize + DeserializeOwned + Send + 'static;
+    /// Whether [`process`](Self::process) may keep its thread until it is done: it then gets one of
+    /// its own. Made true by [`blocking`].
+    #[doc(hidden)]
+    const BLOCKS: bool = false;
 
     /// Computes `input`. It may run twice for one task if a replica is lost, though only one
     /// result counts: key side effects by [`TaskContext::task_id`].
@@ -160,10 +163,15 @@ where
     type State = S;
     type Input = In;
     type Output = Out;
+    const BLOCKS: bool = true;
     async fn process(&self, input: In, context: TaskContext<S>) -> Result<Out, TaskError> {
         let function = Arc::clone(&self.function);
         let current = Handle::current();
-        let threads = context.threads().unwrap_or(&current).clone();
+        let threads = match context.threads() {
+            Threads::Here => return function(input, &context),
+            Threads::Current => current.clone(),
+            Threads::Of(threads) => threads.clone(),
+        };
         let computing = threads.spawn_blocking(move || {
             // What the function does with tokio, it does with the runtime of its caller.
             let _entered = current.enter();
@@ -182,8 +190,15 @@ where
 
 /// A worker whose types are bytes: what the roles handle.
 pub(crate) trait ErasedWorker: Send + Sync {
-    /// Decodes `body`, computes it, encodes the result.
-    fn call(&self, body: Bytes, facts: TaskFacts) -> BoxFuture<'static, Result<Bytes, TaskError>>;
+    /// Whether a call may keep its thread until it is done.
+    fn blocks(&self) -> bool;
+    /// Decodes `task`, computes it, encodes the result in the same codec; in JSON if the task is raw
+    /// bytes and the result is not.
+    fn call(
+        &self,
+        task: Encoded,
+        facts: TaskFacts,
+    ) -> BoxFuture<'static, Result<Encoded, TaskError>>;
 }
 
 /// A worker together with the state that `init` built.
@@ -193,18 +208,26 @@ pub(crate) struct Bound<W: Worker> {
 }
 
 impl<W: Worker> ErasedWorker for Bound<W> {
-    fn call(&self, body: Bytes, facts: TaskFacts) -> BoxFuture<'static, Result<Bytes, TaskError>> {
+    fn blocks(&self) -> bool {
+        W::BLOCKS
+    }
+
+    fn call(
+        &self,
+        task: Encoded,
+        facts: TaskFacts,
+    ) -> BoxFuture<'static, Result<Encoded, TaskError>> {
         let worker = Arc::clone(&self.worker);
         let context = TaskContext::new(Arc::clone(&self.state), facts);
         Box::pin(async move {
-            let input: W::Input = codec::decode(&body).map_err(|mismatch| {
+            let input: W::Input = codec::decode(&task).map_err(|mismatch| {
                 TaskError::permanent(format!("the task does not fit the worker: {mismatch}"))
             })?;
-            drop(body);
+            let codec = task.codec;
+            drop(task);
             let output = worker.process(input, context).await?;
-            codec::encode(&output).map_err(|error| {
-                TaskError::permanent(format!("the result cannot be written as JSON: {error}"))
-            })
+            codec::encode(&output, codec)
+                .map_err(|error| TaskError::permanent(format!("the result {error}")))
         })
     }
 }
@@ -213,14 +236,80 @@ impl<W: Worker> ErasedWorker for Bound<W> {
 mod tests {
     use std::sync::Barrier;
 
+    use bytes::Bytes;
+    use farm_core::Codec;
     use futures_util::future::join_all;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::Raw;
 
     fn runtime(threads: usize) -> tokio::runtime::Runtime {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.max_blocking_threads(threads).build().unwrap()
+    }
+
+    fn facts() -> TaskFacts {
+        TaskFacts {
+            task: "j.0".parse().unwrap(),
+            attempt: 1,
+            deadline: None,
+            draining: CancellationToken::new(),
+            threads: Threads::Current,
+        }
+    }
+
+    /// What a worker makes of a task in `codec`.
+    async fn called<M, W>(worker: impl IntoWorker<M, Worker = W>, task: Encoded) -> Encoded
+    where
+        W: Worker<State = ()>,
+    {
+        let bound = Bound {
+            worker: Arc::new(worker.into_worker()),
+            state: Arc::new(()),
+        };
+        bound.call(task, facts()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_result_is_in_the_codec_of_its_task_unless_one_of_them_is_raw() {
+        async fn double(number: u8, _: TaskContext<()>) -> Result<u8, TaskError> {
+            Ok(number * 2)
+        }
+        async fn spell(number: u8, _: TaskContext<()>) -> Result<Raw, TaskError> {
+            Ok(vec![number; 2].into())
+        }
+        async fn length(bytes: Raw, _: TaskContext<()>) -> Result<usize, TaskError> {
+            Ok(bytes.len())
+        }
+        for codec in [Codec::Json, Codec::MessagePack] {
+            let seven = codec::encode(&7_u8, codec).unwrap();
+            let fourteen = codec::encode(&14_u8, codec).unwrap();
+            assert_eq!(called(double, seven.clone()).await, fourteen);
+            let raw = codec::encode(&Raw::from(vec![7, 7]), codec).unwrap();
+            assert_eq!(called(spell, seven).await, raw);
+            assert_eq!(called(length, raw).await, Encoded::json(&b"2"[..]));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_in_the_wrong_codec_does_not_fit() {
+        async fn double(number: u8, _: TaskContext<()>) -> Result<u8, TaskError> {
+            Ok(number * 2)
+        }
+        let bound = Bound {
+            worker: Arc::new(double.into_worker()),
+            state: Arc::new(()),
+        };
+        for codec in [Codec::MessagePack, Codec::Raw] {
+            let bytes = Bytes::from_static(b"[7]");
+            let error = bound.call(Encoded { codec, bytes }, facts()).await;
+            let cause = error.unwrap_err().to_string();
+            assert!(
+                cause.starts_with("the task does not fit the worker: "),
+                "{cause}"
+            );
+        }
     }
 
     #[test]
@@ -236,11 +325,8 @@ mod tests {
             Ok(number)
         });
         let facts = TaskFacts {
-            task: "j.0".parse().unwrap(),
-            attempt: 1,
-            deadline: None,
-            draining: CancellationToken::new(),
-            threads: Some(farm.handle().clone()),
+            threads: Threads::Of(farm.handle().clone()),
+            ..facts()
         };
         let tasks = (0..TASKS).map(|number| {
             let context = TaskContext::new(Arc::new(()), facts.clone());

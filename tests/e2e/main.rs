@@ -3,12 +3,15 @@
 //! One module per promise. Each test would fail if its promise were broken.
 
 mod broker_restart;
+mod chunks;
+mod codecs;
 mod collector;
 mod dead_letters;
 mod drain;
 mod expiry;
 mod farm_up;
 mod faults;
+mod granularity;
 mod http_bounds;
 mod http_refusals;
 mod http_submit;
@@ -17,6 +20,7 @@ mod long_tasks;
 mod lost_workers;
 mod nats_access;
 mod no_hoarding;
+mod outcome_chunks;
 mod overload;
 mod permissions;
 mod platform_contract;
@@ -28,6 +32,7 @@ mod simulated_workloads;
 mod slots;
 mod slow_readers;
 mod start_up;
+mod stranded_chunks;
 mod telemetry;
 mod template;
 mod tracing;

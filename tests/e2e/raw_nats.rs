@@ -198,3 +198,32 @@ async fn a_replay_count_beyond_belief_is_not_believed() {
     .await;
     assert!(replica.process.ended().is_none());
 }
+
+#[tokio::test]
+async fn a_cause_that_quotes_a_large_task_is_cut_short_and_ends_it() {
+    let nats = NatsServer::start().await;
+    let sleeper = Function::sleeper(&nats);
+    let replica = sleeper.start().await;
+    let farm = FarmOnNats::connect(&nats, &sleeper).await;
+
+    // Quoted, and written as JSON, each of these is four backslashes: more than a message may hold.
+    let body = format!(r#"{{"seconds": "{}"}}"#, r"\\".repeat(300_000));
+    publish(&farm, "j", &[], body.as_bytes()).await;
+
+    let letter = eventually("a dead letter", SOON, async || {
+        replica.http.dead_letters("").await.pop()
+    })
+    .await;
+    assert!(letter.cause.contains("does not fit"), "{}", letter.cause);
+    assert_eq!((letter.body, letter.attempts), (body, 1));
+    replica.http.known(&job("j"), SOON).await;
+    let failed = &replica
+        .http
+        .follow(&job("j"), 0)
+        .await
+        .next()
+        .await
+        .unwrap();
+    let told = failed.error.as_ref().unwrap();
+    assert!((100..=2000).contains(&told.chars().count()), "{told}");
+}

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
-use farm_core::envelope;
+use farm_core::envelope::{self, OutcomeLine};
 use farm_tests::FarmOnNats;
 use futures_util::StreamExt;
 
@@ -49,7 +49,8 @@ pub async fn outcomes(farm: &FarmOnNats) -> Vec<Stored> {
             task: task.key.to_string(),
             failed: headers
                 .get(envelope::OUTCOME)
-                .is_some_and(|outcome| outcome.as_str() == "failed"),
+                .and_then(|outcome| OutcomeLine::parse(outcome.as_str()))
+                .is_some_and(|outcome| outcome.is_failure()),
             stored_seconds: published.unix_timestamp_nanos() as f64 / 1e9,
         });
     }

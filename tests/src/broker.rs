@@ -59,7 +59,8 @@ impl FarmOnNats {
         }
     }
 
-    /// Counts the tasks that have an outcome: one subject each.
+    /// Counts the tasks that have an outcome, one subject each, in a farm without chunks: the outcome
+    /// of a chunk is one subject, too.
     pub async fn tasks_with_outcome(&self) -> u64 {
         let state = self.state(self.topology.results_stream()).await;
         state.subjects_count

@@ -36,6 +36,11 @@ impl Function {
         Self::new("mandelbrot", nats)
     }
 
+    /// The farm of raw bytes: each task comes back in reverse.
+    pub fn mirror(nats: &NatsServer) -> Self {
+        Self::new("mirror", nats)
+    }
+
     /// The sleeper on servers that anybody may use, at `nats_url`.
     pub fn sleeper_at(nats_url: &str) -> Self {
         Self::at("sleeper", nats_url)

@@ -83,6 +83,7 @@ fn census(replicas: u32, slots_each: u32) -> Census {
 fn sight(queue: Queue, replicas: u32) -> Sight {
     Sight {
         queue,
+        tasks_per_message: 1.0,
         replicas: Replicas {
             asked: replicas,
             available: replicas,
@@ -109,6 +110,34 @@ fn the_first_look_changes_nothing() {
     assert!(first.ruling.held && first.plan.is_none());
     let second = decider.decide(2.0, &sight, BOUNDS, None);
     assert_eq!(second.plan.unwrap().allocation.replicas, 6);
+}
+
+#[test]
+fn a_queue_of_chunks_is_seen_in_tasks() {
+    let mut decider = Decider::new(&settings("queue", Limits::default(), None));
+    let in_chunks = |queue| Sight {
+        tasks_per_message: 256.0,
+        ..sight(queue, 1)
+    };
+    // Nothing was settled yet: nobody knows that these ten messages are chunks.
+    decider.decide(0.0, &sight(queue(10, 0, 10), 1), BOUNDS, None);
+    let seen = decider.decide(2.0, &in_chunks(queue(12, 2, 18)), BOUNDS, None);
+    let observed = seen.observed.unwrap();
+    assert_eq!(observed.backlog_tasks, 12 * 256);
+    assert_eq!(observed.in_flight_tasks, 2 * 256);
+    assert_eq!(observed.arrival_rate_per_second, 8.0 * 256.0 / 2.0);
+    let shown = seen.shown.unwrap();
+    assert_eq!(shown.backlog_tasks, 12 * 256);
+    assert_eq!(shown.in_flight_tasks, 2 * 256);
+    assert_eq!(shown.submitted_tasks, 10 + 8 * 256);
+    // Smaller chunks are no submits taken back.
+    let later = decider.decide(4.0, &sight(queue(0, 0, 18), 1), BOUNDS, None);
+    let shown = later.shown.unwrap();
+    assert_eq!(shown.arrival_rate_per_second, 0.0);
+    assert_eq!(
+        (shown.submitted_tasks, shown.collected_tasks),
+        (10 + 8 * 256, 10 + 8 * 256)
+    );
 }
 
 #[test]
@@ -287,6 +316,7 @@ impl World {
                 sojourn: service,
                 with_deadline: turn.done,
                 in_deadline: turn.done / 2,
+                ..Window::default()
             },
             slots_ordered: Some(self.slots),
             ..sight(

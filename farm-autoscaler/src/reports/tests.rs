@@ -52,6 +52,31 @@ fn windows_are_differences() {
 }
 
 #[test]
+fn tasks_per_message_are_of_the_last_window_with_any() {
+    let reports = table();
+    let settled = |sequence, tasks_done, tasks_failed, messages| WorkerTelemetry {
+        tasks_done,
+        tasks_failed,
+        messages,
+        ..report(sequence, 0)
+    };
+    let after = |report: &WorkerTelemetry| {
+        tell(&reports, report).unwrap();
+        reports.take_window(&farm());
+        reports.tasks_per_message(&farm())
+    };
+    assert_eq!(reports.tasks_per_message(&farm()), 1.0);
+    // What came before the first report we heard does not count.
+    assert_eq!(after(&settled(5, 1_000, 0, 1_000)), 1.0);
+    assert_eq!(after(&settled(6, 1_500, 12, 1_002)), 256.0);
+    assert_eq!(after(&settled(7, 1_500, 12, 1_002)), 256.0);
+    assert_eq!(after(&settled(8, 1_510, 12, 1_012)), 1.0);
+    // A worker that settles nothing, or says what cannot be, moves it within its bounds.
+    assert_eq!(after(&settled(9, 1_510, 12, 1_020)), 1.0);
+    assert_eq!(after(&settled(10, 9_999_999, 12, 1_021)), 4096.0);
+}
+
+#[test]
 fn a_replica_that_starts_anew_counts_from_its_start() {
     let reports = table();
     tell(&reports, &report(9, 100)).unwrap();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use async_nats::jetstream::{self, consumer};
 use bytes::Bytes;
-use farm_core::envelope;
+use farm_core::envelope::{self, Ending, OutcomeLine};
 use futures_util::StreamExt;
 use serde::Serialize;
 use serde_json::json;
@@ -202,10 +202,12 @@ async fn consumed(farm: &Farm, tasks: u64) -> Result<f64, Error> {
             };
             // An outcome of many tasks tells how many are done in it.
             let headers = message.headers.as_ref();
-            let done = headers.and_then(|headers| headers.get(envelope::DONE));
-            count += done
-                .and_then(|done| done.as_str().parse().ok())
-                .unwrap_or(1);
+            let line = headers.and_then(|headers| headers.get(envelope::OUTCOME));
+            let line = line.and_then(|line| OutcomeLine::parse(line.as_str()));
+            count += match line.map(|line| line.ending) {
+                Some(Ending::Chunk { done, .. }) => u64::from(done),
+                _ => 1,
+            };
         }
         Ok(count)
     };

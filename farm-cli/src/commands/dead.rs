@@ -188,6 +188,7 @@ async fn show(args: ShowArgs) -> Result<(), Failure> {
         .with("worker", &letter.worker)
         .with("died", ago(letter.died_seconds))
         .with_some("deadline", letter.deadline_seconds.map(seconds))
+        .with_some("codec", letter.codec.as_ref())
         .with(
             if letter.body_is_hex {
                 "body (hexadecimal)"

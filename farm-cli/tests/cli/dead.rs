@@ -13,6 +13,7 @@ fn letter(task: &str) -> DeadLetter {
         died_seconds: 1000.0,
         replays: 0,
         deadline_seconds: Some(2.0),
+        codec: None,
         body: r#"{"path":"a.jpg"}"#.to_owned(),
         body_is_hex: false,
     }
@@ -54,6 +55,7 @@ async fn one_letter_is_shown_with_its_body() {
         .await
         .expect(0);
     assert!(run.stdout.contains(r#"{"path":"a.jpg"}"#), "{run}");
+    assert!(!run.stdout.contains("codec"), "{run}");
     server
         .run(&["dead", "show", "sleeper", "a.9"])
         .await
@@ -63,6 +65,24 @@ async fn one_letter_is_shown_with_its_body() {
         .run(&["dead", "show", "sleeper", "a"])
         .await
         .expect(2);
+}
+
+#[tokio::test]
+async fn a_letter_that_is_no_json_is_shown_with_its_codec() {
+    let server = Server::start().await;
+    server.farm_state().dead = vec![DeadLetter {
+        codec: Some("msgpack".to_owned()),
+        body: "81a16e07".to_owned(),
+        body_is_hex: true,
+        ..letter("a.1")
+    }];
+    let run = server
+        .run(&["dead", "show", "sleeper", "a.1"])
+        .await
+        .expect(0);
+    for told in ["codec", "msgpack", "body (hexadecimal)", "81a16e07"] {
+        assert!(run.stdout.contains(told), "{run}");
+    }
 }
 
 #[tokio::test]

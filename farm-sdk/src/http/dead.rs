@@ -11,7 +11,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use farm_core::envelope::Outcome;
 use farm_core::http::{DeadLetter, NDJSON, Purged, Replayed};
 use farm_core::{JobId, TaskId, envelope};
 use futures_util::stream;
@@ -86,17 +85,17 @@ impl Letters {
         while self.left > 0 {
             // One that was deleted meanwhile never comes.
             let next = tokio::time::timeout(STALLED, self.messages.next()).await;
-            let message = match next.ok()? {
-                Ok(message) => message,
+            let stored = match next.ok()? {
+                Ok(stored) => stored,
                 Err(cause) => return Some(Err(cause)),
             };
             self.left -= 1;
-            if message.info().is_ok_and(|info| info.pending == 0) {
+            if stored.pending == 0 {
                 self.left = 0;
             }
-            if let Some(task) = broker.topology.task_of_subject(&message.subject) {
-                let headers = message.headers.clone().unwrap_or_default();
-                return Some(Ok(dead_letter::read(task, &headers, &message.payload)));
+            if let Some(task) = broker.topology.task_of_subject(stored.subject()) {
+                let headers = stored.headers().cloned().unwrap_or_default();
+                return Some(Ok(dead_letter::read(task, &headers, stored.body())));
             }
         }
         None
@@ -271,9 +270,7 @@ async fn requeue(broker: &Broker, task: &TaskId) -> Result<bool, Refusal> {
 /// Whether an outcome is the failure that a letter tells of, or one of before: anything newer means
 /// that the task was queued again already.
 fn is_failure_of(stored: &StreamMessage, letter: &DeadLetter) -> bool {
-    let outcome = stored.headers.get(envelope::OUTCOME);
-    let failed = outcome.is_some_and(|outcome| outcome.as_str() == Outcome::Failed.as_str());
-    failed && outcomes::replay_of(stored) <= letter.replays
+    outcomes::is_failure(stored) && outcomes::replay_of(stored) <= letter.replays
 }
 
 /// Waits until the collector has counted the failure: taken away before, it would be missing from
@@ -301,6 +298,9 @@ async fn publish(broker: &Broker, letter: &DeadLetter, body: Bytes) -> Result<()
     let mut headers = HeaderMap::new();
     headers.insert(envelope::TASK, task.key.as_str());
     headers.insert(envelope::REPLAY, replay.to_string());
+    if let Some(codec) = &letter.codec {
+        headers.insert(envelope::CODEC, codec.as_str());
+    }
     if let Some(seconds) = letter.deadline_seconds {
         headers.insert(
             envelope::DEADLINE_SECONDS,

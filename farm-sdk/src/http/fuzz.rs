@@ -27,13 +27,13 @@ proptest! {
     /// What is cut out is never more than what came in, and what one piece gives, many pieces give.
     #[test]
     fn bodies(body in farm_fuzz::bytes(BODIES), piece_bytes in 1usize..40) {
-        for framing in [Framing::Json, Framing::Lines] {
+        for framing in [Framing::Json, Framing::Lines, Framing::Whole] {
             let Some(found) = cut(framing, &body, piece_bytes) else {
                 continue;
             };
-            let bytes: usize = found.iter().map(|found| found.json.len()).sum();
+            let bytes: usize = found.iter().map(|found| found.bytes.len()).sum();
             prop_assert!(bytes <= body.len());
-            prop_assert!(found.iter().all(|found| found.json.len() <= LIMIT_BYTES + piece_bytes));
+            prop_assert!(found.iter().all(|found| found.bytes.len() <= LIMIT_BYTES + piece_bytes));
             if let Some(bytewise) = cut(framing, &body, 1) {
                 prop_assert_eq!(bytewise, found);
             }
@@ -51,7 +51,7 @@ proptest! {
             return Ok(());
         }
         let found = cut(Framing::Json, &body, piece_bytes).expect("a valid array can be cut");
-        let found: Vec<_> = found.iter().map(|found| found.json.trim_ascii()).collect();
+        let found: Vec<_> = found.iter().map(|found| found.bytes.trim_ascii()).collect();
         let valid: Vec<_> = valid.iter().map(|value| value.get().as_bytes()).collect();
         prop_assert_eq!(found, valid);
     }

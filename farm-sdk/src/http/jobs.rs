@@ -1,6 +1,5 @@
 //! `/jobs/{job}`: how far it is, its results as they come, its summary, its cancellation.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +8,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use farm_core::JobId;
-use farm_core::http::{JobStatus, NDJSON};
+use farm_core::http::{Cursor, JobStatus, NDJSON};
 use farm_http::Turn;
 use futures_util::stream;
 use serde::Deserialize;
@@ -22,8 +21,8 @@ use super::extract::{Parameters, Segment};
 use super::{Face, Refusal, admit};
 use crate::runtime::broker::Broker;
 use crate::runtime::jobs::{Jobs, has_ended};
-use crate::runtime::outcomes::{self, StoredOutcome};
-use crate::runtime::reading::Reading;
+use crate::runtime::outcomes::{self, Lines, StoredOutcome};
+use crate::runtime::reading::{Reading, Stored};
 use crate::task_error::chain;
 
 /// How often a stream of results asks whether its job has ended.
@@ -33,6 +32,9 @@ const MISSING: Duration = Duration::from_secs(1);
 /// How long a stream of results stays silent before it sends an empty line: a gateway between
 /// would cut it.
 const SILENCE: Duration = Duration::from_secs(15);
+/// How long a piece of the answer gets before it is sent: a piece for each line would cost more than
+/// the line.
+const PIECE_BYTES: usize = 64 << 10;
 
 async fn known(broker: &Broker, job: &str) -> Result<JobStatus, Refusal> {
     let job = JobId::new(job)?;
@@ -116,7 +118,9 @@ pub(crate) async fn results(
     let broker = Arc::clone(face.broker()?);
     let status = known(&broker, &job).await?;
     let place = admit::stream(&face)?;
-    let messages = outcomes::follow(&broker, &status.job, after)
+    // There may be more lines of the message that `after` is in.
+    let first_sequence = Cursor::from_number(after).sequence.max(1);
+    let messages = outcomes::follow(&broker, &status.job, first_sequence)
         .await
         .map_err(Refusal::unavailable)?;
     let mut ask = tokio::time::interval(ASK);
@@ -126,17 +130,19 @@ pub(crate) async fn results(
         job: status.job,
         messages,
         ask,
-        cursor: after,
+        after,
+        taken: first_sequence - 1,
         last: None,
         spoke: Instant::now(),
         came: Instant::now(),
         draining: face.draining.clone(),
-        lines: VecDeque::new(),
+        lines: None,
+        piece: BytesMut::new(),
         _place: place,
     };
     let body = stream::unfold(results, |mut results| async move {
-        let line = results.next().await.transpose()?;
-        Some((line, results))
+        let piece = results.next().await.transpose()?;
+        Some((piece, results))
     });
     Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(body)).into_response())
 }
@@ -147,15 +153,20 @@ struct Results {
     job: JobId,
     messages: Reading,
     ask: Interval,
-    /// The last result sent.
-    cursor: u64,
-    /// The last result there will be, once the job has ended.
+    /// The lines up to this cursor are known to the client.
+    after: u64,
+    /// Sequence up to which the messages are taken.
+    taken: u64,
+    /// Sequence of the last message there will be, once the job has ended.
     last: Option<u64>,
     spoke: Instant,
     /// When the last result came.
     came: Instant,
     draining: CancellationToken,
-    lines: VecDeque<Bytes>,
+    /// What is left of the message taken last.
+    lines: Option<Lines>,
+    /// Lines that are not sent yet.
+    piece: BytesMut,
     _place: Turn,
 }
 
@@ -166,38 +177,55 @@ struct Results {
 struct CutShort(String);
 
 impl Results {
-    /// The next line; `None` after the last.
+    /// The next lines; `None` after the last.
     async fn next(&mut self) -> Result<Option<Bytes>, CutShort> {
         loop {
-            if let Some(line) = self.lines.pop_front() {
-                self.spoke = Instant::now();
-                return Ok(Some(line));
+            if self.draining.is_cancelled() {
+                return Err(CutShort("this replica is shutting down".to_owned()));
             }
-            if self.last.is_some_and(|last| self.cursor >= last) {
+            self.write_what_is_here()?;
+            if self.piece.is_empty() && self.last.is_some_and(|last| self.taken >= last) {
                 return Ok(None);
             }
+            if self.piece.is_empty() && self.spoke.elapsed() > SILENCE {
+                self.piece.put_u8(b'\n');
+            }
+            if !self.piece.is_empty() {
+                self.spoke = Instant::now();
+                return Ok(Some(self.piece.split().freeze()));
+            }
             tokio::select! {
-                () = self.draining.cancelled() => {
-                    return Err(CutShort("this replica is shutting down".to_owned()));
-                }
-                message = self.messages.next() => {
-                    let message = message.map_err(CutShort)?;
-                    let Some(outcome) = StoredOutcome::read(&message, &self.broker.topology) else {
-                        continue;
-                    };
-                    self.cursor = outcome.sequence;
-                    self.came = Instant::now();
-                    let line = outcome.into_line(&message.payload);
-                    let mut json = serde_json::to_vec(&line).map_err(|e| CutShort(e.to_string()))?;
-                    json.push(b'\n');
-                    self.lines.push_back(json.into());
-                }
+                () = self.draining.cancelled() => {}
+                message = self.messages.next() => self.take(&message.map_err(CutShort)?),
                 _ = self.ask.tick() => self.ask_for_end().await,
             }
-            if self.lines.is_empty() && self.spoke.elapsed() > SILENCE {
-                self.lines.push_back(Bytes::from_static(b"\n"));
+        }
+    }
+
+    /// Writes the lines that wait for nothing, until the piece is long enough.
+    fn write_what_is_here(&mut self) -> Result<(), CutShort> {
+        while self.piece.len() < PIECE_BYTES {
+            match self.lines.as_mut().and_then(Lines::next) {
+                Some(line) if line.cursor <= self.after => {}
+                Some(line) => {
+                    let json = (&mut self.piece).writer();
+                    serde_json::to_writer(json, &line).map_err(|e| CutShort(e.to_string()))?;
+                    self.piece.put_u8(b'\n');
+                }
+                None => match self.messages.at_hand() {
+                    Some(message) => self.take(&message),
+                    None => break,
+                },
             }
         }
+        Ok(())
+    }
+
+    fn take(&mut self, message: &Stored) {
+        self.taken = message.sequence;
+        self.came = Instant::now();
+        let outcome = StoredOutcome::read(message, &self.broker.topology);
+        self.lines = outcome.map(|outcome| outcome.lines(message.body()));
     }
 
     async fn ask_for_end(&mut self) {
@@ -222,10 +250,10 @@ impl Results {
     /// The last result that was counted may be gone: expired, or taken back for a replay.
     async fn ask_for_last(&mut self) {
         if self.came.elapsed() < MISSING
-            || !outcomes::is_last(&self.broker, &self.job, self.cursor).await
+            || !outcomes::is_last(&self.broker, &self.job, self.taken).await
         {
             return;
         }
-        self.last = Some(self.cursor);
+        self.last = Some(self.taken);
     }
 }

@@ -32,6 +32,8 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::runtime::Replica;
 use crate::runtime::broker::Broker;
+use crate::runtime::publishing::Idle;
+use crate::runtime::service_times::ServiceTimes;
 use crate::trace::Tracer;
 
 use refusal::Refusal;
@@ -55,6 +57,8 @@ pub(crate) struct Face {
     streams: Turns,
     rate: Option<Rate>,
     room: submit::Room,
+    service_times: Arc<ServiceTimes>,
+    publishing: Idle,
 }
 
 impl Face {
@@ -78,6 +82,8 @@ impl Face {
             streams: Turns::new(limits.streams),
             rate: limits.requests_per_second.map(Rate::new),
             room: submit::Room::new(),
+            service_times: Arc::clone(&replica.service_times),
+            publishing: Idle::default(),
         })
     }
 
@@ -91,6 +97,12 @@ impl Face {
         self.broker
             .get()
             .ok_or_else(|| Refusal::unavailable("not connected to NATS yet"))
+    }
+
+    /// How many tasks the next message is to hold; `left` is how many there still are, if known.
+    fn tasks_in_next_message(&self, left: Option<u64>) -> u32 {
+        let workers = self.service_times.workers();
+        self.config.granularity.tasks(&workers, left)
     }
 
     /// Whether requests need the token.

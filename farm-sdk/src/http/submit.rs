@@ -1,6 +1,7 @@
 //! `POST /`: takes a job in. The body streams through four stages that each hold little: bytes are
 //! cut into values, values split into tasks by the user's emitter, tasks published in a window.
 
+mod hand;
 mod publish;
 mod read;
 mod room;
@@ -15,13 +16,14 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use farm_core::JobId;
 use farm_core::envelope;
 use farm_core::http::{
-    Accepted, CALLBACK_URL_HEADER, DEADLINE_HEADER, IDEMPOTENCY_KEY_HEADER, NDJSON,
+    Accepted, CALLBACK_URL_HEADER, DEADLINE_HEADER, IDEMPOTENCY_KEY_HEADER, MESSAGE_PACK, NDJSON,
+    OCTET_STREAM,
 };
-use farm_core::job::JobSpec;
+use farm_core::job::{ChunkBounds, JobSpec};
 use farm_core::quantity::parse_duration;
+use farm_core::{Codec, JobId};
 use farm_http::Turn;
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -37,7 +39,7 @@ use crate::runtime::broker::Broker;
 use crate::runtime::jobs::{Claim, Jobs, has_ended};
 use crate::runtime::outcomes;
 use publish::Publisher;
-use read::Tasks;
+use read::{Form, Tasks};
 pub(crate) use room::Room;
 
 /// Tasks looked at before the first is published, so that a small bad body leaves no trace.
@@ -51,6 +53,11 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How often, and how far apart, a refused job is tried to be cancelled.
 const CANCEL_ATTEMPTS: usize = 60;
 const CANCEL_PAUSE: Duration = Duration::from_secs(5);
+/// One message a task.
+const ALONE: ChunkBounds = ChunkBounds {
+    tasks: 1,
+    body_bytes: 0,
+};
 /// Longest `?wait=`.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -61,7 +68,7 @@ pub(crate) struct Query {
 
 /// What a submit asks for beside its tasks.
 struct Request {
-    framing: Framing,
+    form: Form,
     deadline: Option<Duration>,
     callback_url: Option<String>,
     idempotency_key: Option<String>,
@@ -136,10 +143,7 @@ fn read_request(face: &Face, headers: &HeaderMap, parameters: &Query) -> Result<
             .transpose()
             .map_err(|error| Refusal::bad_request(format!("{name}: {error}")))
     };
-    let framing = match text(header::CONTENT_TYPE.as_str())? {
-        Some(kind) if kind.starts_with(NDJSON) => Framing::Lines,
-        _ => Framing::Json,
-    };
+    let form = form(face, text(header::CONTENT_TYPE.as_str())?.as_deref())?;
     let callback_url = text(CALLBACK_URL_HEADER)?;
     if let Some(url) = &callback_url {
         check_callback_url(url)?;
@@ -154,13 +158,38 @@ fn read_request(face: &Face, headers: &HeaderMap, parameters: &Query) -> Result<
         ));
     }
     Ok(Request {
-        framing,
+        form,
         deadline: duration(DEADLINE_HEADER, text(DEADLINE_HEADER)?.as_deref())?
             .or(face.config.deadline),
         callback_url,
         idempotency_key,
         traceparent: text(envelope::TRACEPARENT)?,
         wait: duration("wait", parameters.wait.as_deref())?.map(|wait| wait.min(LONGEST_WAIT)),
+    })
+}
+
+/// How a body of this content type is read; JSON unless the type says otherwise.
+fn form(face: &Face, content_type: Option<&str>) -> Result<Form, Refusal> {
+    let kind = content_type.and_then(|kind| kind.split(';').next());
+    let (framing, values_in) = match kind.unwrap_or_default().trim_end() {
+        NDJSON => (Framing::Lines, Codec::Json),
+        MESSAGE_PACK => (Framing::Whole, Codec::MessagePack),
+        OCTET_STREAM => (Framing::Whole, Codec::Raw),
+        _ => (Framing::Json, Codec::Json),
+    };
+    if values_in == Codec::Raw && !face.emitter.takes_raw() {
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!(
+                "farm {} takes no raw bytes ({OCTET_STREAM}): send JSON, NDJSON or {MESSAGE_PACK}",
+                face.config.farm
+            ),
+        ));
+    }
+    Ok(Form {
+        framing,
+        values_in,
+        tasks_in: face.emitter.task_codec(values_in, face.config.codec),
     })
 }
 
@@ -234,7 +263,7 @@ async fn take_in(
         tokio::spawn(tokio::time::timeout(LINGER, let_pass(body)));
         return Ok(accepted);
     }
-    let (mut tasks, reading) = read::start(face, request.framing, body, turn);
+    let (mut tasks, reading) = read::start(face, request.form, body, turn);
     // Small bodies are understood as a whole before anything is done about them.
     let held = hold(&mut tasks).await?;
     let job = match admit(broker, &request).await? {
@@ -244,15 +273,23 @@ async fn take_in(
             return Ok(accepted);
         }
     };
+    let left = tasks.has_ended().then_some(held.len() as u64);
     let mut spec = JobSpec {
         created_seconds: clock::now_seconds(),
         accepted: None,
         deadline_seconds: request.deadline.map(|deadline| deadline.as_secs_f64()),
         callback_url: request.callback_url.clone(),
+        chunks: request.idempotency_key.as_ref().map(|_| ChunkBounds {
+            tasks: face.tasks_in_next_message(left),
+            body_bytes: publish::most_bytes(broker),
+        }),
     };
-    let store = Jobs::new(broker);
-    store.create_spec(&job, &spec).await?;
-    let mut publisher = Publisher::new(face, broker, &job, &request);
+    let announced = Jobs::new(broker).create_spec(&job, spec.clone()).await?;
+    if spec.chunks.is_some() {
+        // A first submit that tells nothing of it sent every task alone.
+        spec.chunks = announced.chunks.or(Some(ALONE));
+    }
+    let mut publisher = Publisher::open(face, broker, &job, &request, spec.chunks).await?;
     let stored = async {
         publisher.publish_all(held, &mut tasks).await?;
         spec.accepted = Some(publisher.accepted());
@@ -262,6 +299,7 @@ async fn take_in(
         return refused(face, broker, &job, &request, publisher, refusal).await;
     }
     let accepted = publisher.accepted();
+    face.publishing.give_back(publisher.into_publishing());
     face.metrics.job("accepted");
     face.metrics.emitted("accepted", accepted);
     Ok(Accepted {
@@ -376,16 +414,18 @@ async fn let_pass(body: Body) {
 async fn hold(tasks: &mut Tasks) -> Result<Vec<Bytes>, Refusal> {
     let mut held = Vec::new();
     let mut bytes = 0;
-    let mut next = tasks.recv().await;
+    let mut next = tasks.recv_all().await;
     let until = Instant::now() + HELD_TIME;
-    while let Some(task) = next {
-        let task = task?;
-        bytes += task.len();
-        held.push(task);
+    while let Some(come) = next {
+        for task in come {
+            let task = task.map_err(|refusal| *refusal)?;
+            bytes += task.len();
+            held.push(task);
+        }
         if held.len() >= HELD_TASKS || bytes >= HELD_BYTES {
             break;
         }
-        let in_time = tokio::time::timeout_at(until, tasks.recv()).await;
+        let in_time = tokio::time::timeout_at(until, tasks.recv_all()).await;
         next = in_time.unwrap_or(None);
     }
     Ok(held)
@@ -407,6 +447,6 @@ mod tests {
         let started = Instant::now();
         assert_eq!(hold(&mut tasks).await.unwrap().len(), 3);
         assert_eq!(started.elapsed(), Duration::from_millis(1400));
-        assert!(tasks.recv().await.is_some(), "nothing is lost between");
+        assert!(tasks.recv_all().await.is_some(), "nothing is lost between");
     }
 }

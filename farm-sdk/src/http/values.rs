@@ -1,4 +1,4 @@
-//! Cuts a stream of bytes into JSON values, never holding more than one.
+//! Cuts a stream of bytes into values, never holding more than one.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -12,6 +12,8 @@ pub(crate) enum Framing {
     Lines,
     /// One JSON array, or values after one another.
     Json,
+    /// The body is one value, in whatever codec.
+    Whole,
 }
 
 /// A value and where it began.
@@ -19,7 +21,7 @@ pub(crate) enum Framing {
 pub(crate) struct Found {
     /// Line for [`Framing::Lines`], position in the array otherwise; from 1.
     pub place: u64,
-    pub json: Bytes,
+    pub bytes: Bytes,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +85,7 @@ impl Values {
     fn place(&self) -> u64 {
         match self.framing {
             Framing::Lines => self.line,
-            Framing::Json => self.position,
+            Framing::Json | Framing::Whole => self.position,
         }
     }
 
@@ -102,6 +104,10 @@ impl Values {
             let complete = match self.framing {
                 Framing::Lines => self.look_for_line(),
                 Framing::Json => self.look_for_value()?,
+                Framing::Whole => {
+                    self.seen = self.buffer.len();
+                    None
+                }
             };
             found.extend(complete);
             if self.buffer.len() > self.limit && self.seen > self.limit {
@@ -121,9 +127,10 @@ impl Values {
                 let rest = self.buffer.split().freeze();
                 Ok((!rest.trim_ascii().is_empty()).then_some(Found {
                     place: self.line,
-                    json: rest,
+                    bytes: rest,
                 }))
             }
+            Framing::Whole => Ok(Some(self.cut(self.buffer.len()))),
             Framing::Json if matches!(self.array, Array::Open(_) | Array::Between) => {
                 Err(self.syntax("the array is not closed"))
             }
@@ -139,11 +146,11 @@ impl Values {
             self.seen = self.buffer.len();
             return None;
         };
-        let json = self.buffer.split_to(self.seen + end + 1).freeze();
+        let bytes = self.buffer.split_to(self.seen + end + 1).freeze();
         self.seen = 0;
         let place = self.line;
         self.line += 1;
-        (!json.trim_ascii().is_empty()).then_some(Found { place, json })
+        (!bytes.trim_ascii().is_empty()).then_some(Found { place, bytes })
     }
 
     /// Looks at one byte, or at all that a string still holds.
@@ -230,7 +237,7 @@ impl Values {
     }
 
     fn cut(&mut self, end: usize) -> Found {
-        let json = self.buffer.split_to(end).freeze();
+        let bytes = self.buffer.split_to(end).freeze();
         let place = self.position;
         self.position += 1;
         self.seen = 0;
@@ -238,7 +245,7 @@ impl Values {
         if matches!(self.array, Array::Open(_)) {
             self.array = Array::Between;
         }
-        Found { place, json }
+        Found { place, bytes }
     }
 }
 
@@ -255,7 +262,7 @@ mod tests {
         }
         found.extend(values.finish()?);
         let text = |found: &Found| {
-            String::from_utf8(found.json.to_vec())
+            String::from_utf8(found.bytes.to_vec())
                 .unwrap()
                 .trim()
                 .to_owned()
@@ -300,6 +307,13 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_body_is_one_value_whatever_is_in_it() {
+        for body in ["", "1\n2\n", "[1, 2]", "\u{0}{"] {
+            assert_eq!(cut(Framing::Whole, body, 2).unwrap(), [body.trim()]);
+        }
+    }
+
+    #[test]
     fn broken_arrays_are_noticed() {
         for (text, place) in [
             ("[1,]", 2),
@@ -318,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_value_over_the_limit_is_refused_before_it_is_held() {
-        for framing in [Framing::Json, Framing::Lines] {
+        for framing in [Framing::Json, Framing::Lines, Framing::Whole] {
             let mut values = Values::new(framing, 10);
             assert!(values.push(b"\"12345").is_ok());
             let refused = values.push(b"67890123").unwrap_err();
@@ -345,7 +359,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60), piece in 1usize..9) {
-            for framing in [Framing::Json, Framing::Lines] {
+            for framing in [Framing::Json, Framing::Lines, Framing::Whole] {
                 let mut values = Values::new(framing, 20);
                 let fed = bytes.chunks(piece).try_for_each(|piece| values.push(piece).map(drop));
                 if fed.is_ok() {

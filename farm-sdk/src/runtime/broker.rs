@@ -6,7 +6,7 @@ use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::context::{ContextBuilder, PublishError, PublishErrorKind};
 use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::jetstream::stream::Stream;
-use async_nats::jetstream::{self, kv};
+use async_nats::jetstream::{self, ErrorCode, kv};
 use async_nats::{Client, ConnectOptions};
 use farm_core::permissions::inbox_prefix;
 use farm_core::quantity::format_duration;
@@ -231,7 +231,7 @@ fn check_server(config: &Config, client: &Client) -> Result<(), Error> {
 }
 
 /// What a refused publish means to the farm.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Refusal {
     /// The subject already has its one message.
     AlreadyThere,
@@ -248,15 +248,33 @@ pub(crate) fn refusal(error: &PublishError) -> Refusal {
     match error.kind() {
         PublishErrorKind::WrongLastSequence => Refusal::AlreadyThere,
         PublishErrorKind::MaxPayloadExceeded => Refusal::TooLarge(text),
-        PublishErrorKind::Other if text.contains("message size exceeds") => Refusal::TooLarge(text),
-        PublishErrorKind::Other
-            if text.contains("maximum messages exceeded")
-                || text.contains("maximum bytes exceeded")
-                || text.contains("insufficient")
-                || text.contains("resource limits") =>
-        {
-            Refusal::Full(text)
-        }
+        PublishErrorKind::Other => refusal_of_text(text),
         _ => Refusal::Passing(text),
+    }
+}
+
+/// The same of what a stream itself answers.
+pub(crate) fn stream_refusal(error: &jetstream::Error) -> Refusal {
+    match error.error_code() {
+        ErrorCode::STREAM_WRONG_LAST_SEQUENCE | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => {
+            Refusal::AlreadyThere
+        }
+        _ => refusal_of_text(error.to_string()),
+    }
+}
+
+fn refusal_of_text(text: String) -> Refusal {
+    const FULL: [&str; 4] = [
+        "maximum messages exceeded",
+        "maximum bytes exceeded",
+        "insufficient",
+        "resource limits",
+    ];
+    if text.contains("message size exceeds") {
+        Refusal::TooLarge(text)
+    } else if FULL.iter().any(|full| text.contains(full)) {
+        Refusal::Full(text)
+    } else {
+        Refusal::Passing(text)
     }
 }

@@ -13,6 +13,9 @@ const LONGEST_CAUSE: usize = 2000;
 pub(crate) fn headers(letter: &DeadLetter) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(envelope::CAUSE, one_line(&letter.cause));
+    if let Some(codec) = &letter.codec {
+        headers.insert(envelope::CODEC, codec.as_str());
+    }
     headers.insert(envelope::ATTEMPT, letter.attempts.to_string());
     headers.insert(envelope::WORKER, letter.worker.as_str());
     headers.insert(
@@ -29,6 +32,11 @@ pub(crate) fn headers(letter: &DeadLetter) -> HeaderMap {
         );
     }
     headers
+}
+
+/// As much of a cause as is kept.
+pub(crate) fn cut(cause: &str) -> String {
+    cause.chars().take(LONGEST_CAUSE).collect()
 }
 
 /// A header holds one line, and not any length of it.
@@ -62,6 +70,7 @@ pub(crate) fn read(task: TaskId, headers: &HeaderMap, body: &Bytes) -> DeadLette
             .and_then(|text| text.parse::<u32>().ok())
             .map_or(0, u64::from),
         deadline_seconds: seconds(envelope::DEADLINE_SECONDS),
+        codec: text(envelope::CODEC).map(str::to_owned),
         body,
         body_is_hex,
     }
@@ -81,6 +90,7 @@ mod tests {
             died_seconds: 12.5,
             replays: 1,
             deadline_seconds: Some(2.0),
+            codec: Some("cbor".to_owned()),
             body: "{\"x\":1}".to_owned(),
             body_is_hex: false,
         };

@@ -102,11 +102,15 @@ impl<'a> Jobs<'a> {
     }
 
     /// Announces `job`, unless it was before: a repeat must not undo what the first has sealed.
-    pub async fn create_spec(&self, job: &JobId, spec: &JobSpec) -> Result<(), Unavailable> {
-        let json = serde_json::to_vec(spec).map_err(|e| Unavailable::new(&e))?;
+    /// Gives back what it was announced as.
+    pub async fn create_spec(&self, job: &JobId, spec: JobSpec) -> Result<JobSpec, Unavailable> {
+        let json = serde_json::to_vec(&spec).map_err(|e| Unavailable::new(&e))?;
         match self.store.create(key::spec(job), json.into()).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(()),
+            Ok(_) => Ok(spec),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {
+                let earlier = self.latest_spec(job).await?;
+                earlier.ok_or_else(|| Unavailable(format!("job {job} was forgotten meanwhile")))
+            }
             Err(error) => Err(Unavailable::new(&error)),
         }
     }
@@ -342,6 +346,7 @@ mod tests {
                 accepted,
                 deadline_seconds: None,
                 callback_url: None,
+                chunks: None,
             }),
             progress: Some(JobProgress {
                 done,

@@ -5,8 +5,10 @@ pub(crate) mod collector;
 pub(crate) mod dead_letter;
 pub(crate) mod jobs;
 pub(crate) mod outcomes;
+pub(crate) mod publishing;
 pub(crate) mod pull;
 pub(crate) mod reading;
+pub(crate) mod service_times;
 pub(crate) mod streams;
 pub(crate) mod task_name;
 pub(crate) mod worker;
@@ -27,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{self, Config, LogFormat};
 use crate::error::Error;
 use crate::farm::Parts;
+use crate::granularity::Granularity;
 use crate::http::{self, Face};
 use crate::metrics::Metrics;
 use crate::task_error::BoxError;
@@ -35,6 +38,7 @@ use crate::worker::ErasedWorker;
 
 use broker::Broker;
 use collector::CollectorRole;
+use service_times::ServiceTimes;
 use worker::{Sums, WorkerRole};
 
 /// Plays the configured roles until the platform says stop.
@@ -113,6 +117,7 @@ async fn serve(
         metrics,
         tracer,
         parts,
+        service_times: Arc::default(),
     };
     let face = Arc::new(Face::new(&replica)?);
     let servers = on(io, http::listen(Arc::clone(&face))).await??;
@@ -154,6 +159,7 @@ pub(crate) struct Replica {
     pub metrics: Arc<Metrics>,
     pub tracer: Tracer,
     pub parts: Parts,
+    pub service_times: Arc<ServiceTimes>,
     pub draining: CancellationToken,
     /// Cancelled when the roles are done and the HTTP face is to close.
     pub closing: CancellationToken,
@@ -174,6 +180,9 @@ impl Replica {
         }
         if self.config.roles.has(Role::Collector) {
             self.start_collector(&roles, &broker)?;
+        }
+        if self.config.roles.has(Role::Emitter) && self.config.granularity == Granularity::Auto {
+            self.listen_to_workers(&broker);
         }
         let signal = stop.wait().await;
         tracing::info!(
@@ -240,6 +249,13 @@ impl Replica {
                 tracing::error!(%error, "the worker stopped");
             }
         });
+    }
+
+    fn listen_to_workers(&self, broker: &Arc<Broker>) {
+        let (times, broker) = (Arc::clone(&self.service_times), Arc::clone(broker));
+        let config = Arc::clone(&self.config);
+        let listening = async move { service_times::listen(&times, &broker, &config).await };
+        tokio::spawn(self.draining.clone().run_until_cancelled_owned(listening));
     }
 
     fn start_collector(&self, roles: &TaskTracker, broker: &Arc<Broker>) -> Result<(), Error> {

@@ -26,6 +26,8 @@ const SILENCE: Duration = Duration::from_millis(4500);
 const BUSY_PULL: Duration = Duration::from_millis(500);
 /// Status of a heartbeat.
 const HEARTBEAT_STATUS: u16 = 100;
+/// How it says that the next message would make a request bring too many bytes.
+const TOO_LARGE: &str = "Message Size Exceeds MaxBytes";
 /// How long not to ask a server that could not answer.
 const REST: Duration = Duration::from_millis(250);
 /// How much longer than its own limit a request may stay unanswered before it counts as lost.
@@ -42,6 +44,8 @@ pub(crate) struct Pull {
     requests: HashMap<u64, Instant>,
     /// Messages asked for and not arrived.
     outstanding: usize,
+    /// Bytes that a request may bring.
+    most_bytes: Option<usize>,
     /// When the server was last asked, or last said anything.
     heard: Instant,
     /// When to ask again after the server could not answer.
@@ -79,9 +83,16 @@ impl Pull {
             next_request: 0,
             requests: HashMap::new(),
             outstanding: 0,
+            most_bytes: None,
             heard: Instant::now(),
             not_before: Instant::now(),
         })
+    }
+
+    /// Lets a request for several messages end when the next one would make it bring more than so many
+    /// bytes. A request for one message brings it however large it is.
+    pub fn limit_bytes(&mut self, most_bytes: usize) {
+        self.most_bytes = Some(most_bytes);
     }
 
     /// Keeps `room` messages on their way; `waiting` says whether there are known to be some.
@@ -101,7 +112,12 @@ impl Pull {
         let id = self.next_request;
         self.next_request += 1;
         let expires = limit.as_nanos();
-        let request = format!(r#"{{"batch":{missing},"expires":{expires}{heartbeat}}}"#);
+        let limit_bytes = match self.most_bytes {
+            Some(bytes) if missing > 1 => format!(r#","max_bytes":{bytes}"#),
+            _ => String::new(),
+        };
+        let request =
+            format!(r#"{{"batch":{missing},"expires":{expires}{heartbeat}{limit_bytes}}}"#);
         let reply = format!("{}.{id}", self.inbox);
         let sent = self
             .client
@@ -142,9 +158,9 @@ impl Pull {
             if self.requests.is_empty() {
                 self.outstanding = 0;
             }
-            // One that found no message, or waited in vain, is in order. Any other end would
-            // repeat at once.
-            if !matches!(status.as_u16(), 404 | 408) {
+            // One that found no message, waited in vain, or brought all the bytes it may is in order.
+            // Any other end would repeat at once.
+            if !matches!(status.as_u16(), 404 | 408) && !is_too_large(&message) {
                 self.not_before = Instant::now() + REST;
                 return Arrival::Refused;
             }
@@ -192,8 +208,8 @@ impl Pull {
         }
     }
 
-    /// Stops asking, and gives back whatever was still on its way.
-    pub async fn close(mut self) -> Vec<Message> {
+    /// Gives back whatever was still on its way. Nothing comes after that.
+    pub async fn close(&mut self) -> Vec<Message> {
         let mut late = Vec::new();
         if self.subscriber.drain().await.is_err() {
             return late;
@@ -208,6 +224,12 @@ impl Pull {
         }
         late
     }
+}
+
+/// Whether a request ended because the next message would have brought too many bytes.
+fn is_too_large(status: &Message) -> bool {
+    let why = status.description.as_deref().unwrap_or_default();
+    why.eq_ignore_ascii_case(TOO_LARGE)
 }
 
 /// How many of its messages a request that ended did not bring.

@@ -13,7 +13,8 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::Stream;
-use async_nats::jetstream::{self, Message};
+use async_nats::{HeaderMap, Message};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
@@ -24,8 +25,9 @@ use crate::runtime::pull::{Arrival, Pull};
 use crate::task_error::chain;
 
 /// Messages on their way at once, at most.
-const MOST: usize = 256;
-/// The same in bytes, judged by the largest so far.
+const MOST: usize = 1024;
+/// The same in bytes, judged by the largest so far. Where larger ones follow, the server stops at as
+/// many bytes, or at one message.
 const MOST_BYTES: usize = 512 << 10;
 /// The same of all readings of this process. They share its connection, and the server cuts one
 /// behind which 64 MiB pile up.
@@ -47,10 +49,59 @@ pub(crate) struct Selection {
     pub headers_only: bool,
 }
 
+/// A message of a stream, and its place there.
+pub(crate) struct Stored {
+    pub message: Message,
+    pub sequence: u64,
+    /// When it was stored, since the Unix epoch.
+    pub stored_nanoseconds: i128,
+    /// How many of the selection were stored behind it when it was delivered.
+    pub pending: u64,
+    /// How many its consumer had delivered with it.
+    delivery: u64,
+}
+
+impl Stored {
+    /// Reads the place off the subject on which the message would be acknowledged; `None` for what
+    /// came from no stream.
+    ///
+    /// Newer servers name domain and account before the stream, and may say more at the end:
+    /// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<sequence>.<delivery>.<nanoseconds>.<pending>`
+    pub fn read(message: Message) -> Option<Self> {
+        let rest = message.reply.as_ref()?.strip_prefix("$JS.ACK.")?;
+        let names = if rest.split('.').count() < 9 { 2 } else { 4 };
+        let mut numbers = rest.split('.').skip(names + 1);
+        let mut number = || numbers.next()?.parse::<u64>().ok();
+        Some(Self {
+            sequence: number()?,
+            delivery: number()?,
+            stored_nanoseconds: number()?.into(),
+            pending: number()?,
+            message,
+        })
+    }
+
+    pub fn subject(&self) -> &str {
+        &self.message.subject
+    }
+
+    pub fn headers(&self) -> Option<&HeaderMap> {
+        self.message.headers.as_ref()
+    }
+
+    pub fn body(&self) -> &Bytes {
+        &self.message.payload
+    }
+
+    /// When it was stored, in seconds since the Unix epoch.
+    pub fn stored_seconds(&self) -> f64 {
+        self.stored_nanoseconds as f64 / 1e9
+    }
+}
+
 /// The messages of a stream in their order, as they come.
 pub(crate) struct Reading {
     client: Client,
-    context: jetstream::Context,
     stream: Stream,
     /// What is still to be read.
     selection: Selection,
@@ -86,7 +137,6 @@ impl Reading {
         let open = open(client.clone(), stream.clone(), selection.clone()).await?;
         Ok(Self {
             client,
-            context: broker.jetstream.clone(),
             stream: stream.clone(),
             selection,
             batch: AT_FIRST,
@@ -105,7 +155,7 @@ impl Reading {
     ///
     /// # Errors
     /// NATS gives no more; what was given out stays in order and complete.
-    pub async fn next(&mut self) -> Result<Message, String> {
+    pub async fn next(&mut self) -> Result<Stored, String> {
         loop {
             let open = match &mut self.state {
                 State::Open(open) => open,
@@ -122,7 +172,11 @@ impl Reading {
                 open.pull.ask(self.batch, false).await;
             }
             match tokio::time::timeout_at(open.pull.silent_at(), open.pull.next()).await {
-                Ok(Arrival::Nothing) => open.pull.forget_overdue(),
+                Ok(Arrival::Nothing) => {
+                    open.pull.forget_overdue();
+                    // Perhaps the next message is larger than was allowed: it comes if asked for alone.
+                    self.batch = 1;
+                }
                 Ok(Arrival::Message(message)) => {
                     if let Some(message) = self.take(message) {
                         return Ok(message);
@@ -134,27 +188,31 @@ impl Reading {
         }
     }
 
+    /// The next message, if it has arrived already: many are read without waiting for each.
+    pub fn at_hand(&mut self) -> Option<Stored> {
+        match self.state {
+            State::Open(_) => self.next().now_or_never()?.ok(),
+            State::Opening(_) => None,
+        }
+    }
+
     /// The message, if it is the one that follows.
-    fn take(&mut self, message: async_nats::Message) -> Option<Message> {
+    fn take(&mut self, message: Message) -> Option<Stored> {
         let State::Open(open) = &mut self.state else {
             return None;
         };
-        let message = Message {
-            message,
-            context: self.context.clone(),
-        };
-        let place = message.info().ok()?;
-        let (delivery, sequence) = (place.consumer_sequence, place.stream_sequence);
-        if delivery != open.delivered + 1 {
+        let length_bytes = message.length;
+        let stored = Stored::read(message)?;
+        if stored.delivery != open.delivered + 1 {
             self.open_again();
             return None;
         }
-        open.delivered = delivery;
-        self.selection.first_sequence = sequence + 1;
-        self.largest_bytes = self.largest_bytes.max(message.length);
+        open.delivered = stored.delivery;
+        self.selection.first_sequence = stored.sequence + 1;
+        self.largest_bytes = self.largest_bytes.max(length_bytes);
         let share_bytes = MOST_BYTES_TOGETHER / OPEN.load(Ordering::Relaxed).max(1);
         self.batch = (share_bytes.min(MOST_BYTES) / self.largest_bytes).clamp(1, MOST);
-        Some(message)
+        Some(stored)
     }
 
     fn open_again(&mut self) {
@@ -184,7 +242,11 @@ async fn open(client: Client, stream: Stream, selection: Selection) -> Result<Bo
     let info = consumer.cached_info();
     let (name, waiting) = (info.name.clone(), info.num_pending);
     let pull = Pull::open(&client, &info.stream_name, &name).await;
-    let pull = pull.map_err(|error| chain(&error))?;
+    let mut pull = pull.map_err(|error| chain(&error))?;
+    if !info.config.headers_only {
+        // The server counts more than the client does: what was judged well shall not be cut.
+        pull.limit_bytes(2 * MOST_BYTES);
+    }
     OPEN.fetch_add(1, Ordering::Relaxed);
     Ok(Box::new(Open {
         pull,
@@ -204,6 +266,51 @@ impl Drop for Open {
                 // One that is missed here the server forgets by itself.
                 let _ = stream.delete_consumer(&consumer).await;
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(reply: &str) -> Option<(u64, u64, i128, u64)> {
+        let message = Message {
+            subject: "s".into(),
+            reply: Some(reply.into()),
+            payload: Bytes::new(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        let stored = Stored::read(message)?;
+        let Stored {
+            sequence, delivery, ..
+        } = stored;
+        Some((
+            sequence,
+            delivery,
+            stored.stored_nanoseconds,
+            stored.pending,
+        ))
+    }
+
+    #[test]
+    fn the_place_is_read_off_either_form_of_the_reply() {
+        let place = Some((20, 3, 1_700_000_000_000_000_000, 4));
+        let rest = "farm-f-results.reading.1.20.3.1700000000000000000.4";
+        assert_eq!(read(&format!("$JS.ACK.{rest}")), place);
+        assert_eq!(read(&format!("$JS.ACK._.hash.{rest}")), place);
+        assert_eq!(read(&format!("$JS.ACK.domain.hash.{rest}.token")), place);
+        for bad in [
+            "",
+            "inbox.1",
+            "$JS.ACK.",
+            "$JS.ACK.s.c.1.20.3.4",
+            "$JS.ACK.s.c.1.x.3.4.5",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
         }
     }
 }

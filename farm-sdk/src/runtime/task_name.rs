@@ -25,11 +25,14 @@ pub(crate) fn of(
             Some(format!("the subject {subject:?} names no job")),
         ),
     };
-    let (key, no_key) = match headers
-        .and_then(|headers| headers.get(envelope::TASK))
-        .map(|key| TaskKey::new(key.as_str()))
-    {
-        None => (by_sequence, None),
+    let text = |name: &str| Some(headers?.get(name)?.as_str());
+    let (key, no_key) = match text(envelope::TASK).map(TaskKey::new) {
+        None => {
+            // An emitter's message id is the name of its task: to say it twice would cost every task.
+            let id = text("Nats-Msg-Id").and_then(|id| id.parse::<TaskId>().ok());
+            let named = id.filter(|id| id.job == job).map(|id| id.key);
+            (named.unwrap_or(by_sequence), None)
+        }
         Some(Ok(key)) => (key, None),
         Some(Err(error)) => (by_sequence, Some(error.to_string())),
     };

@@ -356,7 +356,7 @@ impl Check<'_> {
                 .index
                 .outcomes_in(job)
                 .iter()
-                .map(|outcome| outcome.sequence)
+                .map(|outcome| outcome.cursor)
                 .collect();
             stored.sort_unstable();
             let rising = cursors.windows(2).all(|pair| pair[0] < pair[1]);

@@ -6,9 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::{self, Message};
-use farm_core::envelope;
-use farm_core::http::{JobState, JobStatus, TaskOutcome};
+use farm_core::chunk::{ChunkId, Entry, read_outcome};
+use farm_core::envelope::{Ending, Outcome, OutcomeLine};
+use farm_core::http::{Cursor, JobState, JobStatus, TaskOutcome};
 use farm_core::topology::Topology;
+use farm_core::{TaskId, envelope};
 use futures_util::{StreamExt, TryStreamExt};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
@@ -36,8 +38,8 @@ pub struct OutcomeRead {
     pub job: String,
     /// The task's key in its job.
     pub key: String,
-    /// Where it is in the stream of results.
-    pub sequence: u64,
+    /// Where it is among the results.
+    pub cursor: u64,
     /// When NATS stored it, in seconds since the Unix epoch.
     pub stored_seconds: f64,
     /// Whether it is a result; else it is a failure.
@@ -108,7 +110,7 @@ fn tagged(body: &[u8]) -> Option<u64> {
     number_of(&tagged.tag?)
 }
 
-/// Tasks that nobody has settled: waiting, or in a worker's hands.
+/// Messages of tasks that nobody has settled: waiting, or in a worker's hands.
 pub async fn tasks_left(jetstream: &jetstream::Context, topology: &Topology) -> Option<u64> {
     let stream = jetstream.get_stream(topology.tasks_stream()).await.ok()?;
     Some(stream.cached_info().state.messages)
@@ -121,7 +123,7 @@ pub async fn tasks_left(jetstream: &jetstream::Context, topology: &Topology) -> 
 pub async fn stored(jetstream: &jetstream::Context, topology: &Topology) -> Reads {
     let mut reads = Reads::default();
     each(jetstream, &topology.results_stream(), |message| {
-        reads.outcomes.extend(outcome(message, topology));
+        reads.outcomes.extend(outcomes(message, topology));
     })
     .await;
     each(jetstream, &topology.dead_stream(), |message| {
@@ -163,21 +165,49 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).map_or("", |value| value.as_str())
 }
 
-fn outcome(message: &Message, topology: &Topology) -> Option<OutcomeRead> {
-    let task = topology.task_of_subject(&message.subject)?;
+/// The outcomes in a message: one, or those of a chunk that are in its own.
+fn outcomes(message: &Message, topology: &Topology) -> Vec<OutcomeRead> {
+    if let Some(chunk) = topology.chunk_of_subject(&message.subject) {
+        return chunk_outcomes(message, &chunk);
+    }
+    let Some(task) = topology.task_of_subject(&message.subject) else {
+        return Vec::new();
+    };
+    let headers = message.headers.clone().unwrap_or_default();
+    let line = OutcomeLine::parse(header(&headers, envelope::OUTCOME));
+    let done = line.is_some_and(|line| line.ending == Ending::Task(Outcome::Done));
+    vec![outcome(message, &task, 0, done, &message.payload)]
+}
+
+fn chunk_outcomes(message: &Message, chunk: &ChunkId) -> Vec<OutcomeRead> {
+    let mut outcomes = Vec::new();
+    let mut index = 0;
+    let entries = read_outcome(chunk.range.count(), message.payload.clone());
+    for entry in entries.expect("the outcome of a chunk") {
+        if let Entry::Done { output, .. } = &entry {
+            outcomes.push(outcome(message, &chunk.task(index), index, true, output));
+        }
+        index += entry.tasks();
+    }
+    outcomes
+}
+
+fn outcome(message: &Message, task: &TaskId, index: u32, done: bool, body: &[u8]) -> OutcomeRead {
     let info = message.info().expect("its place");
     let stored = SystemTime::from(info.published).duration_since(UNIX_EPOCH);
     let headers = message.headers.clone().unwrap_or_default();
-    Some(OutcomeRead {
+    let line = OutcomeLine::parse(header(&headers, envelope::OUTCOME));
+    let sequence = info.stream_sequence;
+    OutcomeRead {
         job: task.job.to_string(),
         key: task.key.to_string(),
-        sequence: info.stream_sequence,
+        cursor: Cursor { sequence, index }.number(),
         stored_seconds: stored.map_or(0.0, |since| since.as_secs_f64()),
-        done: header(&headers, envelope::OUTCOME) == "done",
-        attempt: header(&headers, envelope::ATTEMPT).parse().unwrap_or(0),
-        worker: header(&headers, envelope::WORKER).to_owned(),
-        number: tagged(&message.payload),
-    })
+        done,
+        attempt: line.map_or(0, |line| line.attempt),
+        worker: line.map_or("", |line| line.worker).to_owned(),
+        number: tagged(body),
+    }
 }
 
 fn letter(message: &Message, topology: &Topology) -> Option<LetterRead> {

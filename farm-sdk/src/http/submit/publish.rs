@@ -1,73 +1,134 @@
-//! Publishes the tasks of a job: many on their way at once, each acknowledged before it counts.
+//! Publishes the tasks of a job: as many in a message as is worth it, many messages on their way at
+//! once, each acknowledged before its tasks count.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use async_nats::HeaderMap;
-use async_nats::jetstream::context::{PublishAckFuture, PublishError};
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::{HeaderMap, HeaderName, Subject};
 use axum::http::StatusCode;
 use bytes::Bytes;
-use farm_core::{JobId, TaskId, TaskKey, envelope};
-use tokio::sync::mpsc::error::TryRecvError;
+use farm_core::chunk::{ChunkId, ChunkRange, read_tasks};
+use farm_core::job::ChunkBounds;
+use farm_core::{Codec, JobId, TaskId, TaskKey, envelope};
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
+use super::hand::{self, Hand};
 use super::{Request, Tasks};
+use crate::codec;
+use crate::granularity::MOST_BYTES;
 use crate::http::Face;
 use crate::http::refusal::Refusal;
 use crate::runtime::broker::{self, Broker};
+use crate::runtime::publishing::{Publishing, Stored};
 
-/// Publishes on their way at once.
-const WINDOW: usize = 256;
+/// Messages on their way at once.
+const WINDOW: usize = 1024;
 /// The same in bytes.
 const WINDOW_BYTES: usize = 16 << 20;
 /// How long a full queue or an absent server may hold up a submit that has begun.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long an acknowledgement may take before the task is sent again.
+/// How long an acknowledgement may take before the message is sent again.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Room for headers in what the server takes as a message.
+const HEADERS_BYTES: usize = 4 << 10;
+
+const CHUNK: HeaderName = HeaderName::from_static(envelope::CHUNK);
+const DEADLINE_SECONDS: HeaderName = HeaderName::from_static(envelope::DEADLINE_SECONDS);
+const TRACEPARENT: HeaderName = HeaderName::from_static(envelope::TRACEPARENT);
 
 pub(crate) struct Publisher<'a> {
     face: &'a Face,
-    broker: &'a Broker,
     job: &'a JobId,
-    subject: String,
+    subject: Subject,
     deadline: Option<String>,
+    codec: Codec,
     traceparent: Option<&'a str>,
+    packing: Packing,
+    hand: Hand,
     next_sequence: u64,
     accepted: u64,
-    window: VecDeque<Unacknowledged>,
+    publishing: Publishing,
+    window: VecDeque<Sent>,
     window_bytes: usize,
+    trouble: Option<Trouble<'a>>,
 }
 
-struct Unacknowledged {
-    message: PublishMessage,
-    sent: Instant,
-    bytes: usize,
-    answer: Result<PublishAckFuture, PublishError>,
+/// Where messages end.
+enum Packing {
+    /// At the same places whenever the body is sent.
+    Fixed(ChunkBounds),
+    /// Where it suits the workers now; with so many bytes at most.
+    Adaptive(u64),
+}
+
+/// A message that was sent, and is kept until all before it are stored, too.
+struct Sent {
+    ticket: u64,
+    first: u64,
+    tasks: u32,
+    body: Bytes,
+    traceparent: Option<String>,
+    when: Instant,
+    answer: Answer,
+}
+
+enum Answer {
+    Awaited,
+    Stored,
+    Refused(broker::Refusal),
+}
+
+/// What is known of the oldest message while it is refused.
+struct Trouble<'a> {
+    give_up: Instant,
+    pause: Duration,
+    place: Option<SemaphorePermit<'a>>,
 }
 
 impl<'a> Publisher<'a> {
-    pub fn new(face: &'a Face, broker: &'a Broker, job: &'a JobId, request: &'a Request) -> Self {
-        Self {
+    /// `bounds` are where messages must end, if that matters.
+    pub async fn open(
+        face: &'a Face,
+        broker: &Broker,
+        job: &'a JobId,
+        request: &'a Request,
+        bounds: Option<ChunkBounds>,
+    ) -> Result<Self, Refusal> {
+        let publishing = face.publishing.take(&broker.client).await;
+        let publishing = publishing.map_err(|refusal| Refusal::unavailable(text(refusal)))?;
+        Ok(Self {
             face,
-            broker,
             job,
-            subject: broker.topology.task_subject(job),
+            subject: Subject::from(broker.topology.task_subject(job)),
             deadline: request
                 .deadline
                 .map(|d| envelope::format_seconds(d.as_secs_f64())),
             traceparent: request.traceparent.as_deref(),
+            codec: request.form.tasks_in,
+            packing: match bounds {
+                Some(bounds) => Packing::Fixed(bounds),
+                None => Packing::Adaptive(most_bytes(broker)),
+            },
+            hand: Hand::default(),
             next_sequence: 0,
             accepted: 0,
-            window: VecDeque::with_capacity(WINDOW),
+            publishing,
+            window: VecDeque::new(),
             window_bytes: 0,
-        }
+            trouble: None,
+        })
     }
 
     /// Tasks that are stored.
     pub fn accepted(&self) -> u64 {
         self.accepted
+    }
+
+    /// What can serve another job once this one's tasks are stored.
+    pub fn into_publishing(self) -> Publishing {
+        self.publishing
     }
 
     /// Publishes `held`, then what still comes; returns when all of it is stored.
@@ -76,154 +137,299 @@ impl<'a> Publisher<'a> {
         held: Vec<Bytes>,
         tasks: &mut Tasks,
     ) -> Result<(), Refusal> {
-        for task in held {
-            self.publish(task).await?;
-        }
+        held.into_iter().for_each(|task| self.hand.add(task));
+        self.hand.ended = tasks.has_ended();
         loop {
-            match tasks.try_recv() {
-                Ok(task) => self.publish(task?).await?,
-                Err(TryRecvError::Disconnected) => break,
-                // Nothing to publish: an acknowledgement that nobody awaits holds up others.
-                Err(TryRecvError::Empty) if !self.window.is_empty() => self.await_oldest().await?,
-                Err(TryRecvError::Empty) => match tasks.recv().await {
-                    Some(task) => self.publish(task?).await?,
-                    None => break,
-                },
+            self.send_off().await;
+            let is_waiting = !self.window.is_empty();
+            if self.hand.ended && self.hand.is_empty() && !is_waiting {
+                return Ok(());
+            }
+            let wants_more = !self.hand.ended && !self.hand.next(self.bounds()).full;
+            let overdue = self.window.front().map_or_else(Instant::now, Sent::overdue);
+            tokio::select! {
+                biased;
+                answer = self.publishing.next(), if is_waiting => self.note(answer)?,
+                more = tasks.recv_all(), if wants_more => {
+                    for task in more.into_iter().flatten() {
+                        self.hand.add(task.map_err(|refusal| *refusal)?);
+                    }
+                    self.hand.ended = tasks.has_ended();
+                }
+                () = tokio::time::sleep_until(overdue), if is_waiting => {}
+            }
+            self.settle().await?;
+        }
+    }
+
+    fn bounds(&self) -> ChunkBounds {
+        match self.packing {
+            Packing::Fixed(bounds) => bounds,
+            Packing::Adaptive(body_bytes) => ChunkBounds {
+                tasks: self.face.tasks_in_next_message(self.hand.left()),
+                body_bytes,
+            },
+        }
+    }
+
+    /// Sends what is in hand and need not, or cannot, wait for company. While messages are on their
+    /// way the next may wait for more tasks, for no longer than those take; one that comes alone
+    /// leaves alone.
+    async fn send_off(&mut self) {
+        while self.window.len() < WINDOW && self.window_bytes < WINDOW_BYTES {
+            let lot = self.hand.next(self.bounds());
+            let idle = self.window.is_empty() && matches!(self.packing, Packing::Adaptive(_));
+            if lot.tasks == 0 || !(lot.full || idle) {
+                return;
+            }
+            let body = self.hand.take(lot.tasks);
+            self.publish(lot.tasks, body).await;
+        }
+    }
+
+    async fn publish(&mut self, tasks: usize, body: Bytes) {
+        let first = self.next_sequence;
+        self.next_sequence += tasks as u64;
+        let task = TaskId::new(self.job.clone(), TaskKey::from_sequence(first));
+        let span = self.face.tracer.submit(&task, self.traceparent);
+        self.window_bytes += body.len();
+        self.window.push_back(Sent {
+            ticket: self.publishing.ticket(),
+            first,
+            // A chunk holds few.
+            tasks: u32::try_from(tasks).unwrap_or(u32::MAX),
+            body,
+            traceparent: span.traceparent(),
+            when: Instant::now(),
+            answer: Answer::Awaited,
+        });
+        self.send(self.window.len() - 1).await;
+        span.end(None);
+    }
+
+    /// Sends a message of the window, for the first time or again.
+    async fn send(&mut self, index: usize) {
+        let Some(sent) = self.window.get_mut(index) else {
+            return;
+        };
+        let headers = sent.headers(self.job, self.codec, self.deadline.as_deref());
+        let (subject, body) = (self.subject.clone(), sent.body.clone());
+        let refused = self.publishing.send(sent.ticket, subject, headers, body);
+        sent.answer = match refused.await {
+            Ok(()) => Answer::Awaited,
+            Err(refusal) => Answer::Refused(refusal),
+        };
+        sent.when = Instant::now();
+    }
+
+    fn note(
+        &mut self,
+        answer: Option<(u64, Result<Stored, broker::Refusal>)>,
+    ) -> Result<(), Refusal> {
+        let Some((ticket, answer)) = answer else {
+            return Err(Refusal::unavailable("the connection to NATS is closed"));
+        };
+        // Nearly always the first; none if it was answered before, or is of an earlier job.
+        let sent = self.window.iter_mut().find(|sent| sent.ticket == ticket);
+        if let Some(sent) = sent
+            && !matches!(sent.answer, Answer::Stored)
+        {
+            sent.answer = match answer {
+                Ok(_) => Answer::Stored,
+                Err(refusal) => Answer::Refused(refusal),
+            };
+        }
+        Ok(())
+    }
+
+    /// Counts what is stored from the oldest on, sending that again while it can help.
+    async fn settle(&mut self) -> Result<(), Refusal> {
+        while let Some(oldest) = self.window.front() {
+            let refusal = match &oldest.answer {
+                Answer::Stored => {
+                    self.accepted += u64::from(oldest.tasks);
+                    self.window_bytes -= oldest.body.len();
+                    self.window.pop_front();
+                    if self.trouble.take().is_some() {
+                        self.send_others().await;
+                    }
+                    continue;
+                }
+                Answer::Awaited if Instant::now() < oldest.overdue() => return Ok(()),
+                Answer::Awaited => broker::Refusal::Passing(format!(
+                    "no acknowledgement within {} s",
+                    ANSWER.as_secs()
+                )),
+                Answer::Refused(refusal) => refusal.clone(),
+            };
+            match refusal {
+                broker::Refusal::TooLarge(_) if oldest.tasks > 1 => self.split_oldest().await?,
+                refusal => self.try_again(refusal).await?,
             }
         }
-        while !self.window.is_empty() {
-            self.await_oldest().await?;
-        }
         Ok(())
     }
 
-    async fn publish(&mut self, body: Bytes) -> Result<(), Refusal> {
-        while self.window.len() >= WINDOW || self.window_bytes > WINDOW_BYTES {
-            self.await_oldest().await?;
-        }
-        let bytes = body.len();
-        self.window_bytes += bytes;
-        let task = TaskId::new(self.job.clone(), TaskKey::from_sequence(self.next_sequence));
-        self.next_sequence += 1;
-        let span = self.face.tracer.submit(&task, self.traceparent);
-        let mut headers = HeaderMap::new();
-        headers.insert(envelope::TASK, task.key.as_str());
-        if let Some(deadline) = &self.deadline {
-            headers.insert(envelope::DEADLINE_SECONDS, deadline.as_str());
-        }
-        if let Some(traceparent) = span.traceparent() {
-            headers.insert(envelope::TRACEPARENT, traceparent);
-        }
-        let message = PublishMessage::build()
-            .payload(body)
-            .headers(headers)
-            .message_id(task.to_string());
-        let answer = self.send(&message).await;
-        self.window.push_back(Unacknowledged {
-            message,
-            bytes,
-            sent: Instant::now(),
-            answer,
+    async fn try_again(&mut self, refusal: broker::Refusal) -> Result<(), Refusal> {
+        let refusal = self.refusal(refusal);
+        tracing::debug!(job = %self.job, error = refusal.problem.error, "a message is sent again");
+        let now = Instant::now();
+        let mut trouble = self.trouble.take().unwrap_or(Trouble {
+            give_up: now + PATIENCE,
+            pause: Duration::from_millis(20),
+            place: None,
         });
-        span.end(None);
+        if now + trouble.pause > trouble.give_up {
+            return Err(refusal);
+        }
+        match refusal.status {
+            StatusCode::PAYLOAD_TOO_LARGE => return Err(refusal),
+            StatusCode::TOO_MANY_REQUESTS => {
+                let room = &self.face.room;
+                room.note_full();
+                trouble.place = trouble.place.or_else(|| room.wait());
+                // A queue that is full from the start is for the client to wait for.
+                if self.accepted == 0 || trouble.place.is_none() {
+                    return Err(refusal);
+                }
+            }
+            _ => {}
+        }
+        tokio::time::sleep(trouble.pause).await;
+        trouble.pause = (trouble.pause * 2).min(Duration::from_secs(1));
+        self.trouble = Some(trouble);
+        self.send(0).await;
         Ok(())
     }
 
-    async fn send(&self, message: &PublishMessage) -> Result<PublishAckFuture, PublishError> {
-        self.broker
-            .jetstream
-            .send_publish(self.subject.clone(), message.clone())
-            .await
+    /// What was refused, or lost, behind a message that is stored at last is sent again at once.
+    async fn send_others(&mut self) {
+        let now = Instant::now();
+        for index in 0..self.window.len() {
+            let sent = &self.window[index];
+            let is_lost = match sent.answer {
+                Answer::Awaited => now >= sent.overdue(),
+                Answer::Refused(_) => true,
+                Answer::Stored => false,
+            };
+            if is_lost {
+                self.send(index).await;
+            }
+        }
     }
 
-    /// Waits until the oldest task is stored, sending it again while that can help.
-    async fn await_oldest(&mut self) -> Result<(), Refusal> {
-        let Some(oldest) = self.window.pop_front() else {
+    /// Sends the tasks of a message that is too large in two.
+    async fn split_oldest(&mut self) -> Result<(), Refusal> {
+        let Some(large) = self.window.pop_front() else {
             return Ok(());
         };
-        self.window_bytes -= oldest.bytes;
-        let Unacknowledged {
-            message,
-            mut sent,
-            mut answer,
-            ..
-        } = oldest;
-        let give_up = Instant::now() + PATIENCE;
-        let mut pause = Duration::from_millis(20);
-        let mut place = None;
-        loop {
-            let Err(refusal) = self.stored(answer, sent).await else {
-                self.accepted += 1;
-                return Ok(());
-            };
-            if Instant::now() + pause > give_up {
-                return Err(refusal);
-            }
-            match refusal.status {
-                StatusCode::PAYLOAD_TOO_LARGE => return Err(refusal),
-                StatusCode::TOO_MANY_REQUESTS => {
-                    let room = &self.face.room;
-                    room.note_full();
-                    place = place.or_else(|| room.wait());
-                    // A queue that is full from the start is for the client to wait for.
-                    if self.accepted == 0 || place.is_none() {
-                        return Err(refusal);
-                    }
-                }
-                _ => {}
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
-            sent = Instant::now();
-            answer = self.send(&message).await;
+        if let Packing::Adaptive(most_bytes) = &mut self.packing {
+            *most_bytes = (*most_bytes).min(large.body.len() as u64 / 2);
         }
+        self.window_bytes -= large.body.len();
+        let tasks = read_tasks(large.tasks, large.body.clone())
+            .map_err(|error| Refusal::unavailable(error.to_string()))?;
+        let (front, back) = tasks.split_at(tasks.len() / 2);
+        for (skipped, tasks) in [(front.len(), back), (0, front)] {
+            let part = Sent {
+                ticket: self.publishing.ticket(),
+                first: large.first + skipped as u64,
+                tasks: u32::try_from(tasks.len()).unwrap_or(u32::MAX),
+                body: hand::body(tasks),
+                traceparent: large.traceparent.clone(),
+                when: large.when,
+                answer: Answer::Awaited,
+            };
+            self.window_bytes += part.body.len();
+            self.window.push_front(part);
+        }
+        self.send(0).await;
+        self.send(1).await;
+        Ok(())
     }
 
     /// Whether it is certain that no task is stored, nor on its way to be.
     pub async fn has_stored_nothing(&mut self) -> bool {
-        while self.accepted == 0
-            && let Some(Unacknowledged { sent, answer, .. }) = self.window.pop_front()
-        {
-            match self.stored(answer, sent).await {
-                Ok(()) => self.accepted += 1,
-                Err(refusal) if refusal.status == StatusCode::SERVICE_UNAVAILABLE => return false,
-                Err(_) => {}
+        let awaited = |sent: &&Sent| matches!(sent.answer, Answer::Awaited);
+        while let Some(sent) = self.window.iter().find(awaited) {
+            let answer = tokio::time::timeout_at(sent.overdue(), self.publishing.next()).await;
+            if !answer.is_ok_and(|answer| self.note(answer).is_ok()) {
+                return false;
             }
         }
-        self.accepted == 0
+        let refused = |sent: &Sent| {
+            use broker::Refusal::{Full, TooLarge};
+            matches!(sent.answer, Answer::Refused(Full(_) | TooLarge(_)))
+        };
+        self.accepted == 0 && self.window.iter().all(refused)
     }
 
-    /// Waits for an acknowledgement, counted from when its task was sent: what a lost server did
-    /// not acknowledge then costs one wait, not one for each task of the window.
-    async fn stored(
-        &self,
-        answer: Result<PublishAckFuture, PublishError>,
-        sent: Instant,
-    ) -> Result<(), Refusal> {
-        let acknowledgement = answer.map_err(|error| self.refusal(&error))?;
-        match tokio::time::timeout_at(sent + ANSWER, acknowledgement.into_future()).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(self.refusal(&error)),
-            Err(_) => Err(Refusal::unavailable(format!(
-                "NATS did not acknowledge task {} within {} s",
-                self.accepted,
-                ANSWER.as_secs()
-            ))),
-        }
-    }
-
-    fn refusal(&self, error: &PublishError) -> Refusal {
-        let place = self.accepted;
-        match broker::refusal(error) {
+    /// Why the oldest message is not stored.
+    fn refusal(&self, refusal: broker::Refusal) -> Refusal {
+        let tasks = self.window.front().map_or(1, |oldest| oldest.tasks);
+        let first = self.accepted;
+        let place = match tasks {
+            1 => format!("task {first}"),
+            _ => format!("tasks {first} to {}", first + u64::from(tasks) - 1),
+        };
+        match refusal {
             broker::Refusal::TooLarge(limit) => Refusal::too_large(format!(
-                "task {place} is larger than NATS takes ({limit}): raise max_payload, or send a reference to the data"
+                "{place} is larger than NATS takes ({limit}): raise max_payload, or send a reference to the data"
             )),
             broker::Refusal::Full(cause) => super::full(self.face, &cause),
-            broker::Refusal::Passing(cause) => {
-                Refusal::unavailable(format!("NATS did not store task {place}: {cause}"))
+            refusal => {
+                Refusal::unavailable(format!("NATS did not store {place}: {}", text(refusal)))
             }
-            // Tasks carry no condition on their subject.
-            broker::Refusal::AlreadyThere => Refusal::unavailable("NATS refused the task"),
         }
+    }
+}
+
+fn text(refusal: broker::Refusal) -> String {
+    match refusal {
+        broker::Refusal::TooLarge(text)
+        | broker::Refusal::Full(text)
+        | broker::Refusal::Passing(text) => text,
+        // Tasks carry no condition on their subject.
+        broker::Refusal::AlreadyThere => "it was refused".to_owned(),
+    }
+}
+
+/// Bytes in the body of a message of many tasks at most: what is worth it, and what NATS takes.
+pub(super) fn most_bytes(broker: &Broker) -> u64 {
+    let of_stream = broker.tasks.cached_info().config.max_message_size;
+    // Without a limit it is -1.
+    let of_stream = usize::try_from(of_stream).ok().filter(|most| *most > 0);
+    let most = broker.client.server_info().max_payload;
+    let most = most.min(of_stream.unwrap_or(most));
+    most.saturating_sub(HEADERS_BYTES).min(MOST_BYTES) as u64
+}
+
+impl Sent {
+    fn overdue(&self) -> Instant {
+        self.when + ANSWER
+    }
+
+    fn headers(&self, job: &JobId, codec: Codec, deadline: Option<&str>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        codec::note(&mut headers, codec);
+        match ChunkRange::new(self.first, self.tasks) {
+            Ok(range) if self.tasks > 1 => {
+                headers.insert(CHUNK, range.to_string());
+                let job = job.clone();
+                headers.insert(NATS_MESSAGE_ID, ChunkId { job, range }.to_string());
+            }
+            _ => {
+                let task = TaskId::new(job.clone(), TaskKey::from_sequence(self.first));
+                // Its key is in it, too.
+                headers.insert(NATS_MESSAGE_ID, task.to_string());
+            }
+        }
+        if let Some(deadline) = deadline {
+            headers.insert(DEADLINE_SECONDS, deadline);
+        }
+        if let Some(traceparent) = &self.traceparent {
+            headers.insert(TRACEPARENT, traceparent.as_str());
+        }
+        headers
     }
 }

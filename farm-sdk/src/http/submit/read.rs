@@ -1,11 +1,13 @@
 //! Turns a body into tasks: bytes are cut into values, values split by the user's emitter.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::http::StatusCode;
 use bytes::Bytes;
+use farm_core::Codec;
 use farm_core::quantity::format_duration;
 use farm_http::Turn;
 use futures_util::{FutureExt, StreamExt};
@@ -13,23 +15,34 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::weighed;
+use crate::codec::Encoded;
 use crate::emitter::{ErasedEmitter, SplitError};
 use crate::http::Face;
 use crate::http::refusal::Refusal;
 use crate::http::values::{Found, Framing, Malformed, Values};
 
 /// Values cut and not yet split, and tasks split and not yet published: so many at once.
-const QUEUED: usize = 64;
+const QUEUED: usize = 4096;
 /// The same in bytes; a larger one comes alone.
 const QUEUED_BYTES: usize = 1 << 20;
 
-pub(super) type Tasks = weighed::Receiver<Result<Bytes, Refusal>>;
-type Cut = Result<Found, Refusal>;
+pub(super) type Tasks = weighed::Receiver<Result<Bytes, Box<Refusal>>>;
+type Cut = Result<Found, Box<Refusal>>;
+
+/// What a body is made of, and what is made of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Form {
+    pub framing: Framing,
+    /// In which the values come.
+    pub values_in: Codec,
+    /// In which the tasks leave.
+    pub tasks_in: Codec,
+}
 
 /// Starts the stages that turn the body into tasks.
 pub(super) fn start(
     face: &Arc<Face>,
-    framing: Framing,
+    form: Form,
     body: Body,
     turn: Turn,
 ) -> (Tasks, JoinHandle<()>) {
@@ -44,8 +57,12 @@ pub(super) fn start(
         limit_bytes: face.config.max_body_bytes,
     };
     let task_bytes = usize::try_from(face.config.max_task_bytes).unwrap_or(usize::MAX);
-    let reading = tokio::spawn(cut_body(Values::new(framing, task_bytes), body, values));
-    tokio::spawn(split_values(Arc::clone(face), framing, cut, tasks));
+    let reading = tokio::spawn(cut_body(
+        Values::new(form.framing, task_bytes),
+        body,
+        values,
+    ));
+    tokio::spawn(split_values(Arc::clone(face), form, cut, tasks));
     (split, reading)
 }
 
@@ -112,7 +129,7 @@ async fn cut_body(mut cutter: Values, mut body: Incoming, values: weighed::Sende
         while let Some(piece) = body.next().await {
             let found = cutter.push(&piece?);
             for found in found.map_err(|error| malformed(framing, &error))? {
-                let bytes = found.json.len();
+                let bytes = found.bytes.len();
                 if values.send(Ok(found), bytes).await.is_err() {
                     return Ok(());
                 }
@@ -120,13 +137,13 @@ async fn cut_body(mut cutter: Values, mut body: Incoming, values: weighed::Sende
         }
         let last = cutter.finish();
         if let Some(found) = last.map_err(|error| malformed(framing, &error))? {
-            let bytes = found.json.len();
+            let bytes = found.bytes.len();
             let _ = values.send(Ok(found), bytes).await;
         }
         Ok(())
     };
     if let Err(refusal) = cut.await {
-        let _ = values.send(Err(refusal), 0).await;
+        let _ = values.send(Err(Box::new(refusal)), 0).await;
     }
 }
 
@@ -142,13 +159,15 @@ fn malformed(framing: Framing, error: &Malformed) -> Refusal {
 
 /// Names the place of an error in its message and beside it.
 fn at(framing: Framing, place: u64, path: &str, mut refusal: Refusal) -> Refusal {
+    let problem = refusal.problem.as_mut();
+    problem.path = (!path.is_empty()).then(|| path.to_owned());
     let unit = match framing {
         Framing::Lines => "line",
         Framing::Json => "value",
+        // There is but one.
+        Framing::Whole => return refusal,
     };
-    let problem = refusal.problem.as_mut();
     problem.error = format!("{unit} {place}: {}", problem.error);
-    problem.path = (!path.is_empty()).then(|| path.to_owned());
     problem.line = Some(place);
     refusal
 }
@@ -157,17 +176,16 @@ fn at(framing: Framing, place: u64, path: &str, mut refusal: Refusal) -> Refusal
 /// to split, not for as long as a client takes to send.
 async fn split_values(
     face: Arc<Face>,
-    framing: Framing,
+    form: Form,
     mut values: weighed::Receiver<Cut>,
-    tasks: weighed::Sender<Result<Bytes, Refusal>>,
+    tasks: weighed::Sender<Result<Bytes, Box<Refusal>>>,
 ) {
-    while let Some(value) = values.recv().await {
-        let batch = batch(value, &mut values);
+    while let Some(batch) = values.recv_all().await {
         let (emitter, sender) = (Arc::clone(&face.emitter), tasks.clone());
         // The emitter is the user's code and may compute.
         let splitting = face
             .user
-            .spawn_blocking(move || split_batch(emitter.as_ref(), framing, batch, &sender));
+            .spawn_blocking(move || split_batch(emitter.as_ref(), form, batch, &sender));
         let refusal = match splitting.await {
             Ok(Ok(())) => continue,
             Ok(Err(refusal)) => refusal,
@@ -176,35 +194,21 @@ async fn split_values(
                 "the emitter panicked on this job; its log says where",
             ),
         };
-        let _ = tasks.send(Err(refusal), 0).await;
+        let _ = tasks.send(Err(Box::new(refusal)), 0).await;
         return;
     }
 }
 
-/// `first` and what else waits, up to the weight of a full channel.
-fn batch(first: Cut, values: &mut weighed::Receiver<Cut>) -> Vec<Cut> {
-    let weight = |value: &Cut| value.as_ref().map_or(0, |found| found.json.len());
-    let mut bytes = weight(&first);
-    let mut batch = vec![first];
-    while batch.len() < QUEUED && bytes < QUEUED_BYTES {
-        let Ok(value) = values.try_recv() else {
-            break;
-        };
-        bytes += weight(&value);
-        batch.push(value);
-    }
-    batch
-}
-
 fn split_batch(
     emitter: &dyn ErasedEmitter,
-    framing: Framing,
-    batch: Vec<Cut>,
-    tasks: &weighed::Sender<Result<Bytes, Refusal>>,
+    form: Form,
+    batch: VecDeque<Cut>,
+    tasks: &weighed::Sender<Result<Bytes, Box<Refusal>>>,
 ) -> Result<(), Refusal> {
     for value in batch {
-        let Found { place, json } = value?;
-        let split = emitter.split(json, &mut |task| {
+        let Found { place, bytes } = value.map_err(|refusal| *refusal)?;
+        let codec = form.values_in;
+        let split = emitter.split(Encoded { codec, bytes }, form.tasks_in, &mut |task| {
             let bytes = task.len();
             tasks.blocking_send(Ok(task), bytes).is_ok()
         });
@@ -214,7 +218,7 @@ fn split_batch(
                 SplitError::Encode { .. } => "",
             };
             at(
-                framing,
+                form.framing,
                 place,
                 path,
                 Refusal::bad_request(error.to_string()),

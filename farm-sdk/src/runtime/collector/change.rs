@@ -1,8 +1,9 @@
 //! What was written to the jobs bucket, read off its stream.
 
-use async_nats::jetstream::Message;
 use farm_core::JobId;
 use farm_core::job::{JobCancel, JobProgress, JobSpec};
+
+use crate::runtime::reading::Stored;
 
 /// One record of one job.
 pub(crate) struct Change {
@@ -22,16 +23,16 @@ pub(crate) enum Record {
 
 impl Change {
     /// `None` for what is no record of a job, and for one that was deleted: that has no body.
-    pub fn read(message: &Message, prefix: &str) -> Option<Self> {
-        let key = message.subject.strip_prefix(prefix)?;
+    pub fn read(stored: &Stored, prefix: &str) -> Option<Self> {
+        let key = stored.subject().strip_prefix(prefix)?;
         let (job, kind) = key.split_once('.')?;
-        let json = &message.payload;
+        let json = stored.body();
         let record = match kind {
             "spec" => Record::Spec(serde_json::from_slice(json).ok()?),
             "cancel" => Record::Cancel(serde_json::from_slice(json).ok()?),
             "progress" => Record::Progress {
                 progress: serde_json::from_slice(json).ok()?,
-                revision: message.info().ok()?.stream_sequence,
+                revision: stored.sequence,
             },
             _ => return None,
         };

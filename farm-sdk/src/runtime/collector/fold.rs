@@ -9,20 +9,20 @@ use std::time::Duration;
 use async_nats::jetstream::object_store::ObjectMetadata;
 use bytes::Bytes;
 use farm_core::JobId;
-use farm_core::envelope::{self, Outcome};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::attempt::message_of;
+use crate::codec::Encoded;
 use crate::collector::ErasedCollector;
 use crate::runtime::broker::Broker;
-use crate::runtime::outcomes;
+use crate::runtime::outcomes::{self, StoredOutcome};
 use crate::task_error::chain;
 
 /// How long the next stored result may take to arrive.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// Results read ahead of the fold: each may be as large as NATS takes.
+/// Messages read ahead of the fold: each may be as large as NATS takes.
 const AHEAD: usize = 16;
 /// How often a job is folded whose results NATS did not give or whose summary it did not take.
 const ATTEMPTS: u32 = 6;
@@ -86,35 +86,39 @@ async fn fold_once(
     keep(broker, job, &summary).await.map_err(Failure::Broker)
 }
 
-fn run(collector: &dyn ErasedCollector, mut feed: mpsc::Receiver<Bytes>) -> Result<Bytes, String> {
+fn run(
+    collector: &dyn ErasedCollector,
+    mut feed: mpsc::Receiver<Vec<Encoded>>,
+) -> Result<Bytes, String> {
     let mut folding = collector.start().ok_or("this farm folds nothing")?;
-    while let Some(result) = feed.blocking_recv() {
-        folding.push(&result)?;
+    while let Some(results) = feed.blocking_recv() {
+        for result in &results {
+            folding.push(result)?;
+        }
     }
     folding.finish()
 }
 
+/// Sends the results among the `count` outcomes of `job`, those of one message together.
 async fn feed_results(
     broker: &Broker,
     job: &JobId,
     count: u64,
-    results: &mpsc::Sender<Bytes>,
+    results: &mpsc::Sender<Vec<Encoded>>,
 ) -> Result<(), String> {
     if count == 0 {
         return Ok(());
     }
-    let mut messages = outcomes::follow(broker, job, 0).await?;
-    for _ in 0..count {
+    let mut messages = outcomes::follow(broker, job, 1).await?;
+    let mut read = 0;
+    while read < count {
         let next = tokio::time::timeout(STALLED, messages.next()).await;
-        let message = next.map_err(|_| "some results could not be read again".to_owned())??;
-        let outcome = message
-            .headers
-            .as_ref()
-            .and_then(|headers| headers.get(envelope::OUTCOME))
-            .and_then(|outcome| Outcome::parse(outcome.as_str()));
-        let stopped =
-            outcome == Some(Outcome::Done) && results.send(message.payload.clone()).await.is_err();
-        if stopped {
+        let stored = next.map_err(|_| "some results could not be read again".to_owned())??;
+        let Some(outcome) = StoredOutcome::read(&stored, &broker.topology) else {
+            continue;
+        };
+        read += outcome.tasks();
+        if results.send(outcome.results(stored.body())).await.is_err() {
             // The fold failed; it says why.
             return Ok(());
         }

@@ -10,11 +10,13 @@ use farm_core::job::{Callback, JobCancel, JobProgress, JobSpec};
 use super::change::{Change, Record};
 use crate::runtime::jobs::JobRecord;
 
-/// An outcome as the results stream has it.
+/// A message of the results stream: the outcome of a task, or of several tasks of a chunk.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counted {
     pub sequence: u64,
     pub outcome: Outcome,
+    /// Tasks whose outcome it is; none if each task of a chunk has one of its own.
+    pub tasks: u64,
     /// How often the task had been replayed from the dead letters.
     pub replay: u64,
     pub in_deadline: Option<bool>,
@@ -45,13 +47,17 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Counts an outcome unless it was counted before; says whether it was new.
+    /// Counts a message unless it was counted before; says whether it was new.
     pub fn count(&mut self, counted: &Counted) -> bool {
         let progress = &mut self.progress;
         if counted.sequence <= progress.applied_sequence {
             return false;
         }
         progress.applied_sequence = counted.sequence;
+        self.dirty = true;
+        if counted.tasks == 0 {
+            return true;
+        }
         if progress.first_sequence == 0 {
             progress.first_sequence = counted.sequence;
         }
@@ -60,19 +66,20 @@ impl Account {
             progress.failed = progress.failed.saturating_sub(1);
         }
         match counted.outcome {
-            Outcome::Done => progress.done += 1,
-            Outcome::Failed => progress.failed += 1,
+            Outcome::Done => progress.done += counted.tasks,
+            Outcome::Failed => progress.failed += counted.tasks,
         }
         if let Some(in_deadline) = counted.in_deadline {
-            progress.with_deadline += 1;
+            progress.with_deadline += counted.tasks;
             // A failure never met its deadline, however soon it came.
-            progress.in_deadline += u64::from(in_deadline && counted.outcome == Outcome::Done);
+            if in_deadline && counted.outcome == Outcome::Done {
+                progress.in_deadline += counted.tasks;
+            }
         }
         progress
             .first_outcome_seconds
             .get_or_insert(counted.stored_seconds);
         progress.last_outcome_seconds = Some(counted.stored_seconds);
-        self.dirty = true;
         true
     }
 
@@ -170,9 +177,17 @@ mod tests {
         Counted {
             sequence,
             outcome,
+            tasks: 1,
             replay,
             in_deadline: Some(true),
             stored_seconds: sequence as f64,
+        }
+    }
+
+    fn chunk(sequence: u64, done: u64) -> Counted {
+        Counted {
+            tasks: done,
+            ..outcome(sequence, Outcome::Done, 0)
         }
     }
 
@@ -183,6 +198,7 @@ mod tests {
                 accepted: Some(accepted),
                 deadline_seconds: None,
                 callback_url: None,
+                chunks: None,
             }),
             ..Account::default()
         }
@@ -243,17 +259,51 @@ mod tests {
         assert_eq!((account.progress.done, account.progress.failed), (1, 0));
     }
 
+    #[test]
+    fn a_chunk_counts_the_tasks_that_are_done_in_it() {
+        let mut account = sealed(256);
+        assert!(account.count(&chunk(7, 0)));
+        assert_eq!(account.progress.first_outcome_seconds, None);
+        account.count(&chunk(9, 255));
+        assert!(!account.count(&chunk(9, 255)));
+        assert!(!account.is_complete());
+        account.count(&outcome(12, Outcome::Failed, 0));
+        let progress = &account.progress;
+        assert_eq!((progress.done, progress.failed), (255, 1));
+        assert_eq!((progress.with_deadline, progress.in_deadline), (256, 255));
+        assert_eq!(
+            (progress.first_sequence, progress.applied_sequence),
+            (9, 12)
+        );
+        assert_eq!(progress.first_outcome_seconds, Some(9.0));
+        assert_eq!(progress.last_outcome_seconds, Some(12.0));
+        assert!(account.is_complete());
+    }
+
+    fn message() -> impl Strategy<Value = (Outcome, u64)> {
+        prop_oneof![
+            Just((Outcome::Done, 1)),
+            Just((Outcome::Failed, 1)),
+            (0u64..=4096).prop_map(|done| (Outcome::Done, done)),
+        ]
+    }
+
     proptest! {
         /// Whatever part of the stream a new leader reads again, each outcome counts once.
         #[test]
         fn each_outcome_counts_once(
-            failures in proptest::collection::vec(any::<bool>(), 1..60),
+            messages in proptest::collection::vec(message(), 1..60),
             restarts in proptest::collection::vec(0usize..60, 0..6),
         ) {
-            let stream: Vec<_> = failures.iter().enumerate().map(|(i, failed)| {
-                outcome(i as u64 + 1, if *failed { Outcome::Failed } else { Outcome::Done }, 0)
+            let stream: Vec<_> = messages.iter().enumerate().map(|(i, (kind, tasks))| {
+                Counted { tasks: *tasks, ..outcome(i as u64 + 1, *kind, 0) }
             }).collect();
-            let mut account = sealed(stream.len() as u64);
+            let count = |kind| {
+                let of_kind = messages.iter().filter(|(of, _)| *of == kind);
+                of_kind.map(|(_, tasks)| tasks).sum::<u64>()
+            };
+            let (done, failed) = (count(Outcome::Done), count(Outcome::Failed));
+            let mut account = sealed(done + failed);
             for restart in restarts {
                 for counted in stream.iter().take(restart) {
                     account.count(counted);
@@ -262,9 +312,10 @@ mod tests {
             for counted in &stream {
                 account.count(counted);
             }
-            let failed = failures.iter().filter(|failed| **failed).count() as u64;
-            prop_assert_eq!(account.progress.failed, failed);
-            prop_assert_eq!(account.progress.done, stream.len() as u64 - failed);
+            let progress = &account.progress;
+            prop_assert_eq!((progress.done, progress.failed), (done, failed));
+            prop_assert_eq!((progress.with_deadline, progress.in_deadline), (done + failed, done));
+            prop_assert_eq!(progress.applied_sequence, stream.len() as u64);
             prop_assert!(account.is_complete());
         }
     }

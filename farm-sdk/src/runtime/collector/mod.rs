@@ -10,11 +10,10 @@ mod stranded;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::Message;
 use async_nats::jetstream::stream::DirectGetErrorKind;
-use farm_core::JobId;
 use farm_core::envelope::Outcome;
 use farm_core::job::Callback;
+use farm_core::{JobId, TaskId};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -27,8 +26,8 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::runtime::broker::Broker;
 use crate::runtime::jobs::{self, JobRecord, Jobs};
-use crate::runtime::outcomes::{self, StoredOutcome};
-use crate::runtime::reading::{Reading, Selection};
+use crate::runtime::outcomes::{self, StoredOutcome, Whose};
+use crate::runtime::reading::{Reading, Selection, Stored};
 use crate::task_error::chain;
 use crate::trace::Tracer;
 
@@ -47,6 +46,8 @@ pub(crate) const FOLDS: usize = 2;
 pub(crate) const CALLBACKS: usize = 32;
 /// How long an ended or silent job stays in memory.
 const IDLE_SECONDS: f64 = 60.0;
+/// Outcomes counted before anything else gets its turn.
+const IN_A_ROW: usize = 256;
 /// Key under which the position in the results stream is kept.
 const CHECKPOINT: &str = "collector.checkpoint";
 
@@ -123,7 +124,7 @@ async fn lead(role: &Arc<CollectorRole>, stop: &CancellationToken) -> Result<(),
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = role.draining.cancelled() => break,
-            message = outcomes.next() => leader.count(&message?).await?,
+            message = outcomes.next() => leader.count_all(message?, &mut outcomes).await?,
             message = changes.next() => leader.note(&message?).await?,
             Some(event) = ended.recv() => leader.note_event(event).await?,
             // Perhaps to a server that came back with less than was counted.
@@ -207,7 +208,7 @@ impl Leader {
             // What was to come may have been taken away meanwhile.
             let next = tokio::time::timeout(STALLED, changes.next()).await;
             let message = next.map_err(|_| "the jobs bucket could not be read to its end")??;
-            more = message.info().map_err(|error| error.to_string())?.pending > 0;
+            more = message.pending > 0;
             if let Some(change) = Change::read(&message, &store.prefix) {
                 self.ledger.read(change);
             }
@@ -263,7 +264,7 @@ impl Leader {
     }
 
     /// Notes what emitters wrote; progress is our own.
-    async fn note(&mut self, message: &Message) -> Result<(), String> {
+    async fn note(&mut self, message: &Stored) -> Result<(), String> {
         let Some(change) = Change::read(message, &self.role.broker.jobs.prefix) else {
             return Ok(());
         };
@@ -291,38 +292,73 @@ impl Leader {
         Ok(account)
     }
 
-    async fn count(&mut self, message: &Message) -> Result<(), String> {
-        let topology = &self.role.broker.topology;
-        let Some(stored) = StoredOutcome::read(message, topology) else {
+    /// Counts `first` and what has arrived behind it.
+    async fn count_all(&mut self, first: Stored, outcomes: &mut Reading) -> Result<(), String> {
+        self.count(&first).await?;
+        for _ in 1..IN_A_ROW {
+            let Some(message) = outcomes.at_hand() else {
+                break;
+            };
+            self.count(&message).await?;
+        }
+        Ok(())
+    }
+
+    async fn count(&mut self, message: &Stored) -> Result<(), String> {
+        let Some(stored) = StoredOutcome::read(message, &self.role.broker.topology) else {
             return Ok(());
         };
-        let published = message.info().map_err(|error| error.to_string())?.published;
-        let position = Position {
-            sequence: stored.sequence,
-            stored_nanoseconds: published.unix_timestamp_nanos(),
+        let outcome = match stored.whose {
+            Whose::Task { outcome, .. } => outcome,
+            Whose::Chunk { .. } => Outcome::Done,
         };
-        let job = stored.task.job.clone();
-        let account = self.account(&job).await?;
+        if !self.ledger.accounts.contains_key(&stored.job) {
+            self.account(&stored.job).await?;
+        }
+        let Some(account) = self.ledger.accounts.get_mut(&stored.job) else {
+            return Ok(());
+        };
         let new = account.count(&Counted {
             sequence: stored.sequence,
-            outcome: stored.outcome,
+            outcome,
+            tasks: stored.tasks(),
             replay: stored.replay,
             in_deadline: stored.in_deadline,
             stored_seconds: stored.stored_seconds,
         });
         let folds_now = account.concluding || account.progress.ended_seconds.is_some();
         account.refold |= new && stored.replay > 0 && folds_now;
-        self.applied = position;
+        let ends = account.refold || account.is_complete();
+        self.applied = Position {
+            sequence: stored.sequence,
+            stored_nanoseconds: message.stored_nanoseconds,
+        };
         if !new {
             return Ok(());
         }
-        self.role.metrics.collected(stored.outcome.as_str());
+        self.role.metrics.collected(outcome, stored.tasks());
+        self.trace(&stored, outcome);
+        match ends {
+            true => self.conclude_if_complete(&stored.job).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Ends the trace of a task; that of a chunk bears the name of its first task.
+    fn trace(&self, stored: &StoredOutcome, outcome: Outcome) {
+        if !self.role.tracer.is_on() {
+            return;
+        }
+        let key = match &stored.whose {
+            Whose::Task { key, .. } => key.clone(),
+            Whose::Chunk { range, .. } => range.key(0),
+        };
+        let task = TaskId::new(stored.job.clone(), key);
         let span = self
             .role
             .tracer
-            .collect(&stored.task, stored.traceparent.as_deref());
-        span.end((stored.outcome == Outcome::Failed).then_some("dead letter"));
-        self.conclude_if_complete(&job).await
+            .collect(&task, stored.traceparent.as_deref());
+        span.end((outcome == Outcome::Failed).then_some("dead letter"));
     }
 
     async fn conclude_if_complete(&mut self, job: &JobId) -> Result<(), String> {
@@ -398,6 +434,7 @@ impl Leader {
         let stored = jobs.update_progress(job, &account.progress, account.revision);
         account.revision = stored.await.map_err(|e| e.to_string())?;
         account.dirty = false;
+        account.touched_seconds = clock::now_seconds();
         Ok(())
     }
 

@@ -1,33 +1,91 @@
-//! One delivery of one task, read off its NATS message.
+//! One delivery, read off its NATS message: of one task, or of a chunk of them.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use async_nats::HeaderMap;
-use async_nats::jetstream::{AckKind, Message};
+use async_nats::jetstream::{self, AckKind};
+use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use farm_core::TaskId;
-use farm_core::envelope;
+use farm_core::chunk::{self, ChunkId, ChunkRange};
+use farm_core::envelope::{Ending, OutcomeLine};
 use farm_core::topology::Topology;
+use farm_core::{Codec, TaskId, envelope};
 
 use crate::clock;
+use crate::codec;
 use crate::runtime::task_name;
 use crate::task_error::chain;
 
-/// A task in this replica's hands.
-pub(crate) struct Delivery {
-    pub message: Message,
-    pub task: TaskId,
-    /// Deliveries of this task so far, this one included.
-    pub delivered: u64,
-    /// Numbers deliveries of the farm; unique also when one task is delivered twice to us.
-    pub delivery_sequence: u64,
-    /// Tasks that still waited when this one was delivered.
-    pub pending: u64,
+/// What holds for every task of a delivery.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    /// Which attempt this is, counting every delivery so far.
+    pub attempt: u64,
     pub submitted_seconds: f64,
     pub deadline: Option<Duration>,
+    /// How often the task came back from the dead letters.
     pub replay: u64,
-    /// Why the message is no task of this farm, if it is none.
-    pub defect: Option<String>,
+    pub codec: Codec,
+}
+
+impl Terms {
+    /// What there is to say of an outcome under these terms.
+    pub fn outcome<'a>(&self, ending: Ending, replica: &'a str) -> OutcomeLine<'a> {
+        OutcomeLine {
+            submitted_seconds: Some(self.submitted_seconds),
+            deadline_seconds: self.deadline.map(|deadline| deadline.as_secs_f64()),
+            attempt: self.attempt,
+            replay: self.replay,
+            ..OutcomeLine::new(ending, replica)
+        }
+    }
+
+    /// When the result is due.
+    pub fn due(&self) -> Option<SystemTime> {
+        clock::at_seconds(self.submitted_seconds)?.checked_add(self.deadline?)
+    }
+}
+
+/// What a delivery brings.
+#[derive(Debug)]
+pub(crate) enum Load {
+    Task(TaskId),
+    Chunk {
+        id: ChunkId,
+        tasks: Vec<Bytes>,
+    },
+    /// No task of this farm, and why; named so that it can be kept as a dead letter.
+    Defective {
+        task: TaskId,
+        defect: String,
+    },
+}
+
+/// As it is called in logs, and where its past is written down.
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Load::Task(task) | Load::Defective { task, .. } => task.fmt(f),
+            Load::Chunk { id, .. } => id.fmt(f),
+        }
+    }
+}
+
+/// A message in this replica's hands.
+pub(crate) struct Delivery {
+    message: jetstream::Message,
+    pub load: Load,
+    pub terms: Terms,
+    /// Deliveries of this message so far, this one included.
+    pub delivered: u64,
+    /// Numbers deliveries of the farm; unique also when one message is delivered twice to us.
+    pub delivery_sequence: u64,
+    /// Messages that still waited when this one was delivered.
+    pub pending: u64,
+    /// Attempts that failed before this message was queued.
+    pub failed_before: u64,
+    /// How long after it was queued it may be computed.
+    pub delay: Option<Duration>,
 }
 
 impl Delivery {
@@ -35,11 +93,11 @@ impl Delivery {
     /// envelope makes no sense is a task with a defect, so that it can be kept as a dead letter.
     pub fn read(
         message: async_nats::Message,
-        context: &async_nats::jetstream::Context,
+        context: &jetstream::Context,
         topology: &Topology,
         default_deadline: Option<Duration>,
     ) -> Result<Self, String> {
-        let message = Message {
+        let message = jetstream::Message {
             message,
             context: context.clone(),
         };
@@ -52,56 +110,127 @@ impl Delivery {
         );
         let (pending, stream_sequence) = (info.pending, info.stream_sequence);
         let stored_seconds = clock::seconds(SystemTime::from(info.published));
+        let load = load(&message, topology, stream_sequence)?;
         let headers = message.headers.as_ref();
-        let (task, defect) = task_name::of(&message.subject, headers, topology, stream_sequence)?;
+        let codec = codec::of(headers).unwrap_or(Codec::Raw);
+        let number = |name| text(headers, name).and_then(|text| text.parse::<u32>().ok());
+        let failed_before = number(envelope::FAILED).map_or(0, u64::from);
+        let delay = text(headers, envelope::DELAY_SECONDS)
+            .and_then(envelope::parse_duration_seconds)
+            .filter(|delay| !delay.is_zero());
         Ok(Self {
-            task,
-            defect,
+            terms: Terms {
+                codec,
+                attempt: failed_before + delivered.saturating_sub(u64::from(delay.is_some())),
+                submitted_seconds: text(headers, envelope::SUBMITTED_SECONDS)
+                    .and_then(envelope::parse_seconds)
+                    .unwrap_or(stored_seconds),
+                deadline: text(headers, envelope::DEADLINE_SECONDS)
+                    .and_then(envelope::parse_duration_seconds)
+                    .or(default_deadline),
+                replay: number(envelope::REPLAY).map_or(0, u64::from),
+            },
+            load,
             delivered,
             delivery_sequence,
             pending,
-            submitted_seconds: text(headers, envelope::SUBMITTED_SECONDS)
-                .and_then(envelope::parse_seconds)
-                .unwrap_or(stored_seconds),
-            deadline: text(headers, envelope::DEADLINE_SECONDS)
-                .and_then(envelope::parse_duration_seconds)
-                .or(default_deadline),
-            replay: text(headers, envelope::REPLAY)
-                .and_then(|replay| replay.parse::<u32>().ok())
-                .map_or(0, u64::from),
+            failed_before,
+            delay,
             message,
         })
+    }
+
+    /// Whether it comes for the first time and asks for nothing out of the ordinary.
+    pub fn is_plain(&self) -> bool {
+        let defective = matches!(self.load, Load::Defective { .. });
+        let first = self.delivered == 1 && self.failed_before == 0 && self.terms.replay == 0;
+        first && self.delay.is_none() && !defective
+    }
+
+    /// The delay it came with, if this is the delivery that has to wait for it.
+    pub fn delay_to_keep(&self) -> Option<Duration> {
+        self.delay.filter(|_| self.delivered == 1)
+    }
+
+    /// Deliveries that ended in some way: all but the one that only served to wait.
+    pub fn counted(&self) -> u64 {
+        self.delivered
+            .saturating_sub(u64::from(self.delay.is_some()))
     }
 
     pub fn body(&self) -> Bytes {
         self.message.payload.clone()
     }
 
+    pub fn body_bytes(&self) -> usize {
+        self.message.payload.len()
+    }
+
+    /// Where the server hears of it.
+    pub fn reply(&self) -> Option<&Subject> {
+        self.message.reply.as_ref()
+    }
+
+    /// The word for how the body is encoded, if the task has one.
+    pub fn codec_word(&self) -> Option<&str> {
+        codec::word(self.message.headers.as_ref())
+    }
+
     pub fn traceparent(&self) -> Option<&str> {
-        text(self.message.headers.as_ref(), envelope::TRACEPARENT)
+        self.header(envelope::TRACEPARENT)
     }
 
-    pub fn due(&self) -> Option<SystemTime> {
-        let submitted = clock::at_seconds(self.submitted_seconds)?;
-        submitted.checked_add(self.deadline?)
+    /// A header as it came.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        text(self.message.headers.as_ref(), name)
     }
 
-    /// Gives the task back to the queue, to be delivered again at once or after `delay`.
+    /// Gives the message back to the queue, to be delivered again at once or after `delay`.
     ///
     /// A lost hand-back is no loss: the server delivers again after the ack wait.
     pub async fn hand_back(&self, delay: Option<Duration>) {
         if let Err(error) = self.message.ack_with(AckKind::Nak(delay)).await {
-            tracing::debug!(task = %self.task, %error, "a task could not be handed back");
+            tracing::debug!(task = %self.load, %error, "a task could not be handed back");
         }
     }
 
-    /// Removes the task from the queue, and waits until the server says it did.
+    /// Removes the message from the queue.
     ///
     /// A lost acknowledgement is no loss either: the outcome is stored, and a further attempt
-    /// finds it.
+    /// finds it. So nobody waits for the server to confirm it.
     pub async fn remove(&self, kind: AckKind) {
-        if let Err(error) = self.message.double_ack_with(kind).await {
-            tracing::debug!(task = %self.task, error = chain(error.as_ref()), "an acknowledgement was lost");
+        if let Err(error) = self.message.ack_with(kind).await {
+            tracing::debug!(task = %self.load, error = chain(error.as_ref()), "an acknowledgement was lost");
+        }
+    }
+}
+
+fn load(
+    message: &jetstream::Message,
+    topology: &Topology,
+    stream_sequence: u64,
+) -> Result<Load, String> {
+    let headers = message.headers.as_ref();
+    let unknown = codec::of(headers).err().map(|error| error.to_string());
+    let Some(range) = text(headers, envelope::CHUNK) else {
+        let (task, defect) = task_name::of(&message.subject, headers, topology, stream_sequence)?;
+        return Ok(match defect.or(unknown) {
+            None => Load::Task(task),
+            Some(defect) => Load::Defective { task, defect },
+        });
+    };
+    let tasks = |range: ChunkRange| chunk::read_tasks(range.count(), message.payload.clone());
+    let read = ChunkRange::parse(range).and_then(|range| Ok((range, tasks(range)?)));
+    match (topology.job_of_task_subject(&message.subject), read) {
+        (Some(job), Ok((range, tasks))) if unknown.is_none() => Ok(Load::Chunk {
+            id: ChunkId { job, range },
+            tasks,
+        }),
+        (_, read) => {
+            let (task, defect) = task_name::of(&message.subject, None, topology, stream_sequence)?;
+            let broken = read.err().map(|error| format!("a broken chunk: {error}"));
+            let defect = defect.or(broken).or(unknown).unwrap_or_default();
+            Ok(Load::Defective { task, defect })
         }
     }
 }

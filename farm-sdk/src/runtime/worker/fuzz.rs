@@ -13,6 +13,7 @@ use super::delivery::Delivery;
 use super::orders;
 use crate::runtime::dead_letter;
 use crate::runtime::outcomes::StoredOutcome;
+use crate::runtime::reading::Stored;
 
 const REPLIES: &[&[u8]] = &[
     b"$JS.ACK.farm-f-tasks.workers.1.2.3.1700000000000000000.4",
@@ -21,17 +22,24 @@ const REPLIES: &[&[u8]] = &[
 const SUBJECTS: &[&[u8]] = &[
     b"farm.f.task.job",
     b"farm.f.result.job.0",
+    b"farm.f.result.job.=0-3",
     b"farm.f.dead.job.0",
 ];
 const HEADERS: &[&[u8]] = &[
     b"0",
     b"1700000000.5",
     b"2.5",
-    b"done",
+    b"done worker=w submitted=1700000000.5 service=0.5",
+    b"chunk done=2 apart=0 worker=w",
+    b"msgpack",
+    b"raw",
     b"failed",
+    b"chunk",
+    b"0-3",
     b"sleeper-0",
     b"18446744073709551615",
     b"1e300",
+    b"0-2",
     b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 ];
 const ORDERS: &[&[u8]] = &[br#"{"slots":8,"by":"me"}"#, br#"{"slots":10000}"#];
@@ -56,13 +64,16 @@ fn message() -> impl Strategy<Value = Message> {
         envelope::SUBMITTED_SECONDS,
         envelope::DEADLINE_SECONDS,
         envelope::REPLAY,
+        envelope::CHUNK,
+        envelope::DELAY_SECONDS,
+        envelope::FAILED,
         envelope::OUTCOME,
         envelope::ATTEMPT,
         envelope::WORKER,
-        envelope::SERVICE_SECONDS,
         envelope::CAUSE,
         envelope::DIED_SECONDS,
         envelope::TRACEPARENT,
+        envelope::CODEC,
     ];
     let headers = proptest::collection::btree_map(
         proptest::sample::select(names.to_vec()),
@@ -98,9 +109,9 @@ proptest! {
         let topology = Topology::new(FarmName::new("f").unwrap());
         let default = Some(Duration::from_secs(1));
         if let Ok(delivery) = Delivery::read(message, context(), &topology, default) {
-            prop_assert!(delivery.submitted_seconds.is_finite());
-            prop_assert!(delivery.task.to_string().len() <= 129);
-            let _ = (delivery.due(), delivery.traceparent(), delivery.body());
+            prop_assert!(delivery.terms.submitted_seconds.is_finite());
+            prop_assert!(delivery.load.to_string().len() <= 129);
+            let _ = (delivery.terms.due(), delivery.traceparent(), delivery.body());
         }
     }
 
@@ -108,10 +119,14 @@ proptest! {
     #[test]
     fn outcomes(message in message()) {
         let topology = Topology::new(FarmName::new("f").unwrap());
-        let message = jetstream::Message { message, context: context().clone() };
-        if let Some(outcome) = StoredOutcome::read(&message, &topology) {
-            let line = serde_json::to_string(&outcome.into_line(&message.payload)).unwrap();
-            prop_assert!(!line.contains('\n'));
+        let Some(stored) = Stored::read(message) else {
+            return Ok(());
+        };
+        if let Some(outcome) = StoredOutcome::read(&stored, &topology) {
+            let _ = outcome.results(stored.body());
+            for line in outcome.lines(stored.body()) {
+                prop_assert!(!serde_json::to_string(&line).unwrap().contains('\n'));
+            }
         }
     }
 

@@ -1,23 +1,38 @@
 //! The worker role: pull, compute, settle; and on a drain, hand back.
+//!
+//! One loop talks to NATS: it fetches messages, and stores the outcomes of those that were computed.
+//! Between lie the [`queue`] and the [`slot`]s that take from it, on the user's runtime. A task that
+//! came alone and for the first time goes straight through; everything else has a [`life`] of its own
+//! beside the loop. A message of many tasks is computed as a [`bundle`], and what does not end in it is
+//! settled [`apart`].
 
+mod apart;
+mod bundle;
 mod delivery;
 #[cfg(test)]
 mod fuzz;
 mod held;
+mod intake;
 mod life;
 mod orders;
+mod outcome;
 mod pace;
 mod past;
 mod quarantine;
+mod queue;
 mod report;
 mod settle;
+mod slot;
+mod window;
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Message;
+use async_nats::jetstream::AckKind;
 use farm_core::topology::Topology;
+use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -26,20 +41,28 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::runtime::broker::Broker;
+use crate::runtime::publishing::Publishing;
 use crate::runtime::pull::{Arrival, Pull};
+use crate::task_error::chain;
 use crate::trace::Tracer;
+use crate::verdict::Verdict;
 use crate::worker::ErasedWorker;
 
-use delivery::Delivery;
+use apart::Kept;
+use bundle::Bundle;
+use delivery::{Delivery, Load};
 use held::{Held, Hold};
-use life::live;
 use orders::Orders;
 use pace::Pace;
 use past::Past;
 use quarantine::{Quarantine, SUSPECT_WAITS};
+use queue::Queue;
 pub(crate) use report::Sums;
+use slot::{Computed, Slot, Told};
+use window::{Sent, Window};
 
 /// Outcomes that may be on their way to the server before the next task starts.
 const MAX_SETTLING: usize = 1024;
@@ -69,29 +92,20 @@ pub(crate) struct WorkerRole {
     pub grace_over: CancellationToken,
 }
 
-/// A slot in use; says so when it is free again.
-struct Slot {
-    freed: mpsc::UnboundedSender<Option<Duration>>,
-    service: Option<Duration>,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        // The loop that listens ends only after every slot is free.
-        let _ = self.freed.send(self.service);
-    }
-}
-
+/// A message in hand, from its arrival to its end.
+#[derive(Clone)]
 struct Ready {
-    delivery: Delivery,
+    delivery: Arc<Delivery>,
     /// `None` if it was not read, or could not be.
     past: Option<Past>,
-    hold: Hold,
+    hold: Arc<Hold>,
+    /// Where a chunk is, once it is to be computed.
+    bundle: Option<Arc<Bundle>>,
 }
 
 impl Ready {
     fn is_suspect(&self) -> bool {
-        let delivered = self.delivery.delivered;
+        let delivered = self.delivery.counted();
         self.past.is_some_and(|past| past.is_suspect(delivered))
     }
 
@@ -107,55 +121,65 @@ impl Ready {
 struct Loop {
     role: Arc<WorkerRole>,
     intake: Pull,
+    window: Window,
     held: Held,
     pace: Pace,
-    ready: VecDeque<Ready>,
+    queue: Arc<Queue>,
+    /// Chunks that are queued or computed, by delivery.
+    bundles: HashMap<u64, Ready>,
     quarantine: Quarantine,
     /// When to ask for the past of tasks again, if it could not be read.
     past_after: Instant,
-    busy: usize,
-    last_start: Instant,
     pending: u64,
     slots: watch::Receiver<u32>,
+    /// What is done beside the loop.
     tasks: TaskTracker,
-    freed: mpsc::UnboundedSender<Option<Duration>>,
+    tell: mpsc::UnboundedSender<Told>,
+    told: mpsc::UnboundedReceiver<Told>,
 }
 
 /// Works until `draining`, then until the tasks in hand are settled or handed back.
-pub(crate) async fn run(role: Arc<WorkerRole>) -> Result<(), async_nats::SubscribeError> {
+pub(crate) async fn run(role: Arc<WorkerRole>) -> Result<(), Error> {
+    let stopped = |cause: String| Error::Runtime(cause);
     let held = Held::default();
     // The consumer's own: another function of the farm may have set it.
     let ack_wait = role.broker.workers.cached_info().config.ack_wait;
     let client = role.broker.client.clone();
-    let mut orders = Orders::open(Arc::clone(&role)).await?;
+    let mut orders = Orders::open(Arc::clone(&role))
+        .await
+        .map_err(|error| stopped(chain(&error)))?;
     tokio::select! {
         () = orders.catch_up() => {}
         () = role.draining.cancelled() => {}
     }
     // These go on while the worker drains, and stop when it is done.
     let mut beside = JoinSet::new();
-    beside.spawn(held.clone().keep_alive(client, ack_wait));
+    beside.spawn(held.clone().keep_alive(client.clone(), ack_wait));
     beside.spawn(orders.follow());
-    let (freed, mut frees) = mpsc::unbounded_channel();
+    let publishing = Publishing::open(&client).await;
+    let publishing = publishing.map_err(|refusal| stopped(format!("{refusal:?}")))?;
+    let intake = pull_tasks(&role.broker).await;
+    let (tell, told) = mpsc::unbounded_channel();
     let mut work = Loop {
-        intake: pull_tasks(&role.broker).await?,
-        role: Arc::clone(&role),
+        intake: intake.map_err(|error| stopped(chain(&error)))?,
+        window: Window::new(publishing),
         held,
         pace: Pace::default(),
-        ready: VecDeque::new(),
+        queue: Arc::new(Queue::new(*role.slots.borrow() as usize)),
+        bundles: HashMap::new(),
         quarantine: Quarantine::default(),
         past_after: Instant::now(),
-        busy: 0,
-        last_start: Instant::now(),
         pending: 0,
         slots: role.slots.subscribe(),
         tasks: TaskTracker::new(),
-        freed,
+        tell,
+        told,
+        role: Arc::clone(&role),
     };
     role.sums.started(role.started.elapsed());
     beside.spawn(report::keep_reporting(Arc::clone(&role)));
-    work.pull(&mut frees).await;
-    work.drain(frees).await;
+    work.pull().await;
+    work.drain().await;
     report::send(&role).await;
     Ok(())
 }
@@ -166,30 +190,31 @@ async fn pull_tasks(broker: &Broker) -> Result<Pull, async_nats::SubscribeError>
 }
 
 impl Loop {
-    async fn pull(&mut self, frees: &mut mpsc::UnboundedReceiver<Option<Duration>>) {
+    async fn pull(&mut self) {
         let role = Arc::clone(&self.role);
         let mut connections = role.broker.link.connections();
         // Only what comes after counts: no request was lost with the first connection.
         connections.mark_unchanged();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = tokio::time::interval(bundle::LONGEST / 2);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.start_ready();
             self.ask().await;
             tokio::select! {
                 () = role.draining.cancelled() => return,
-                Some(service) = frees.recv() => {
-                    self.note_free(service);
-                    self.hand_back_surplus().await;
-                }
+                Some(told) = self.told.recv() => self.hear_all(told).await,
+                Some((sent, answer)) = self.window.next() => self.note_answers(sent, answer).await,
                 arrival = self.intake.next() => match arrival {
-                    Arrival::Message(message) => self.take(message).await,
+                    Arrival::Message(message) => self.take_all(message).await,
                     Arrival::Nothing => {}
                     Arrival::Refused => tracing::warn!("NATS gives no tasks at the moment"),
                     Arrival::Closed => return,
                 },
                 Ok(()) = self.slots.changed() => self.note_slots().await,
                 Ok(()) = connections.changed() => self.intake.reset(),
+                _ = look.tick(), if !self.bundles.is_empty() => self.cut_long(bundle::LONGEST).await,
                 _ = tick.tick() => self.note_time().await,
             }
         }
@@ -201,255 +226,107 @@ impl Loop {
 
     /// Outcomes on their way to the server.
     fn settling(&self) -> usize {
-        self.tasks.len().saturating_sub(self.busy)
+        self.window.len() + self.tasks.len()
     }
 
-    fn note_free(&mut self, service: Option<Duration>) {
-        self.busy -= 1;
-        self.quarantine.running = false;
-        if let Some(service) = service {
-            self.pace.observe(service);
-        }
-        self.role.metrics.set_busy_slots(self.busy);
-    }
-
-    /// More slots fill by themselves. With fewer, tasks that were asked for may find no place.
-    async fn note_slots(&mut self) {
-        let free = self.slots().saturating_sub(self.busy + self.ready.len());
-        if self.intake.outstanding() > free {
-            for message in self.intake.take_back().await {
-                self.take(message).await;
-            }
-        }
-        self.hand_back_surplus().await;
-    }
-
-    /// Asks for what the free slots can take, and for short tasks some more to have ready.
-    async fn ask(&mut self) {
-        if self.quarantine.is_occupied() {
-            return;
-        }
-        if self.quarantine.wary {
-            if self.busy + self.ready.len() == 0 {
-                self.intake.ask(1, false).await;
-            }
-            return;
-        }
-        let free = self.slots().saturating_sub(self.busy + self.ready.len());
-        let waiting = self.pending > 0;
-        let ahead = if waiting {
-            let known = usize::try_from(self.pending).unwrap_or(usize::MAX);
-            let prefetch = self.pace.prefetch(self.slots());
-            prefetch.saturating_sub(self.ready.len()).min(known)
-        } else {
-            0
-        };
-        // Asking for each slot as it frees would cost a request a task.
-        let worthwhile = free > 0 || ahead >= self.pace.prefetch(self.slots()) / 2;
-        if worthwhile && self.settling() < MAX_SETTLING {
-            self.intake.ask(free + ahead, waiting).await;
-        }
-    }
-
-    async fn take(&mut self, message: Message) {
-        let Some(ready) = self.read(message).await else {
-            return;
-        };
-        self.pending = ready.delivery.pending;
-        if self.quarantine.is_occupied() {
-            return self.give_back(ready, None);
-        }
-        if ready.is_suspect() {
-            return self.isolate(ready).await;
-        }
-        self.quarantine.wary = false;
-        self.ready.push_back(ready);
-        self.hand_back_surplus().await;
-    }
-
-    /// Makes room for a suspect: what has started may finish, and nothing else is in hand.
-    async fn isolate(&mut self, suspect: Ready) {
-        tracing::warn!(
-            task = %suspect.delivery.task,
-            delivered = suspect.delivery.delivered,
-            "replicas were lost with this task: it runs alone"
-        );
-        self.quarantine.waiting = Some((suspect, Instant::now()));
-        self.quarantine.wary = true;
-        for ready in std::mem::take(&mut self.ready) {
-            self.give_back(ready, None);
-        }
-        for message in self.intake.take_back().await {
-            if let Some(ready) = self.read(message).await {
-                self.give_back(ready, None);
-            }
-        }
-    }
-
-    /// Gives a task back beside the loop, which has others to attend to.
-    fn give_back(&self, ready: Ready, delay: Option<Duration>) {
-        let role = Arc::clone(&self.role);
-        self.tasks
-            .spawn(async move { ready.give_back(&role.broker, delay).await });
-    }
-
-    /// A suspect does not hold up the other slots of a replica whose tasks are long.
-    fn give_up_waiting(&mut self) {
-        let waits_too_long = |(_, since): &mut (Ready, Instant)| since.elapsed() > SUSPECT_WAITS;
-        if let Some((suspect, _)) = self.quarantine.waiting.take_if(waits_too_long) {
-            self.quarantine.wary = false;
-            self.give_back(suspect, Some(SUSPECT_WAITS / 2));
-        }
-    }
-
-    /// Tasks that turn out longer than those before are not what this was asked to keep ready:
-    /// lets others have them.
-    async fn hand_back_surplus(&mut self) {
-        let free = self.slots().saturating_sub(self.busy);
-        let most = free + self.pace.most_ready(self.slots());
-        // Once: every hand-back counts as an attempt at the server.
-        while self.ready.len() > most
-            && let Some(surplus) = self
-                .ready
-                .pop_back_if(|ready| ready.delivery.delivered == 1)
-        {
-            surplus.delivery.hand_back(None).await;
-        }
-    }
-
-    /// A task that is not finished yet is long already.
-    async fn note_time(&mut self) {
-        self.intake.forget_overdue();
-        self.give_up_waiting();
-        let running = self.last_start.elapsed();
-        if self.busy >= self.slots() && running >= TICK {
-            self.pace.observe(running);
-            self.hand_back_surplus().await;
-        }
-    }
-
-    async fn read(&mut self, message: Message) -> Option<Ready> {
-        let broker = &self.role.broker;
-        let reply = message.reply.clone();
-        let deadline = self.role.config.deadline;
-        match Delivery::read(message, &broker.jetstream, &broker.topology, deadline) {
-            Ok(delivery) => {
-                let hold = self.held.hold(delivery.delivery_sequence, reply);
-                let past = match delivery.delivered {
-                    // Of no suspect yet: whoever needs to know will read it.
-                    2 => None,
-                    0 | 1 => Some(Past::default()),
-                    _ if Instant::now() < self.past_after => None,
-                    _ => {
-                        let past = Past::read(broker, &delivery).await;
-                        if past.is_none() {
-                            self.past_after = Instant::now() + PAST_REST;
-                        }
-                        past
-                    }
-                };
-                Some(Ready {
-                    hold,
-                    past,
-                    delivery,
-                })
-            }
-            Err(error) => {
-                tracing::warn!(error, "ignored a message");
-                None
-            }
-        }
-    }
-
+    /// Opens slots for what waits.
     fn start_ready(&mut self) {
-        // Not even outcomes on their way to the server may go down with it.
-        if self.tasks.is_empty()
-            && let Some((suspect, _)) = self.quarantine.waiting.take()
-        {
-            self.quarantine.running = true;
-            return self.start(suspect);
-        }
-        if self.quarantine.is_occupied() {
-            return;
-        }
-        while self.busy < self.slots() && self.settling() < MAX_SETTLING {
-            let Some(ready) = self.ready.pop_front() else {
+        if self.quarantine.waiting.is_some() {
+            // Not even outcomes on their way to the server may go down with it.
+            if self.queue.busy() > 0 || self.settling() > 0 || !self.told.is_empty() {
                 return;
-            };
-            self.start(ready);
+            }
+            if let Some((suspect, _)) = self.quarantine.waiting.take() {
+                self.quarantine.running = true;
+                self.queue.push(suspect);
+            }
         }
-    }
-
-    fn start(&mut self, ready: Ready) {
-        self.busy += 1;
-        self.last_start = Instant::now();
-        self.role.metrics.set_busy_slots(self.busy);
-        let slot = Slot {
-            freed: self.freed.clone(),
-            service: None,
-        };
-        self.tasks.spawn(live(Arc::clone(&self.role), ready, slot));
+        for _ in 0..self.queue.ready() {
+            if !self.queue.open_slot() {
+                break;
+            }
+            let slot = Slot {
+                role: Arc::clone(&self.role),
+                queue: Arc::clone(&self.queue),
+                tasks: self.tasks.clone(),
+                tell: self.tell.clone(),
+            };
+            slot.open();
+        }
+        self.role.metrics.set_busy_slots(self.queue.busy());
     }
 
     /// Hands back what has not started, and gives what has the grace period to finish.
-    async fn drain(self, mut frees: mpsc::UnboundedReceiver<Option<Duration>>) {
-        let Loop {
-            role,
-            intake,
-            held,
-            mut ready,
-            quarantine,
-            mut busy,
-            tasks,
-            freed,
-            ..
-        } = self;
+    async fn drain(mut self) {
         let started = Instant::now();
-        ready.extend(quarantine.waiting.map(|(suspect, _)| suspect));
-        let unfinished = tasks.len();
-        let mut handed_back = ready.len();
-        for ready in ready {
-            let role = Arc::clone(&role);
-            tasks.spawn(async move { ready.give_back(&role.broker, None).await });
+        let role = Arc::clone(&self.role);
+        let mut not_started = self.queue.take_all();
+        not_started.extend(self.quarantine.waiting.take().map(|(suspect, _)| suspect));
+        for ready in &not_started {
+            self.bundles.remove(&ready.delivery.delivery_sequence);
         }
-        for message in intake.close().await {
-            let broker = &role.broker;
-            let reply = message.reply.clone();
-            if let Ok(delivery) = Delivery::read(message, &broker.jetstream, &broker.topology, None)
-            {
-                let hold = held.hold(delivery.delivery_sequence, reply);
-                let past = None;
-                let late = Ready {
-                    delivery,
-                    past,
-                    hold,
-                };
-                let role = Arc::clone(&role);
-                tasks.spawn(async move { late.give_back(&role.broker, None).await });
-                handed_back += 1;
-            }
+        self.cut_long(Duration::ZERO).await;
+        let unfinished = self.queue.busy() + self.settling();
+        for message in self.intake.close().await {
+            not_started.extend(self.read(message, None).await);
         }
-        drop(held);
-        tasks.close();
-        drop(freed);
-        let settled = tasks.wait();
-        tokio::pin!(settled);
-        loop {
-            tokio::select! {
-                () = &mut settled => break,
-                Some(_) = frees.recv() => {
-                    busy -= 1;
-                    role.metrics.set_busy_slots(busy);
-                }
-            }
+        let handed_back = not_started.len();
+        for ready in not_started {
+            self.give_back(ready, None);
+        }
+        let in_grace = tokio::select! {
+            () = self.finish() => true,
+            () = role.grace_over.cancelled() => false,
+        };
+        if !in_grace {
+            self.abandon().await;
         }
         role.metrics.set_busy_slots(0);
         tracing::info!(
             handed_back,
             unfinished,
             seconds = started.elapsed().as_secs_f64(),
-            in_grace = !role.grace_over.is_cancelled(),
+            in_grace,
             "drained"
         );
+    }
+
+    /// Settles what was in hand, to the last.
+    async fn finish(&mut self) {
+        let mut tick = tokio::time::interval(bundle::LONGEST);
+        while self.queue.busy() > 0 || self.settling() > 0 || !self.told.is_empty() {
+            // What ended beside the loop does not say so.
+            let beside = self.tasks.clone();
+            let ended = async {
+                beside.close();
+                beside.wait().await;
+            };
+            tokio::select! {
+                Some(told) = self.told.recv() => self.hear_all(told).await,
+                Some((sent, answer)) = self.window.next() => self.note_answers(sent, answer).await,
+                () = ended, if !self.tasks.is_empty() => {}
+                _ = tick.tick() => {
+                    self.cut_long(bundle::LONGEST).await;
+                    self.note_overdue();
+                }
+            }
+            self.role.metrics.set_busy_slots(self.queue.busy());
+        }
+    }
+
+    /// Gives everything back that is still in hand: the process ends in a moment.
+    async fn abandon(&self) {
+        let deliveries = self.held.all();
+        // Handing back matters more than the note that it was not lost.
+        for delivery in &deliveries {
+            delivery.hand_back(None).await;
+        }
+        let broker = &self.role.broker;
+        for delivery in &deliveries {
+            if let Some(past) = Past::read(broker, delivery).await {
+                past.note_returned(broker, delivery).await;
+            }
+            self.role.metrics.settled("handed_back");
+        }
     }
 }

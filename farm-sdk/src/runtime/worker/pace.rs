@@ -1,4 +1,4 @@
-//! How many tasks to keep at hand: none beyond the free slots for long tasks, many for short ones.
+//! How many messages to keep at hand: none beyond the free slots for long tasks, many for short ones.
 
 use std::time::Duration;
 
@@ -6,46 +6,78 @@ use std::time::Duration;
 const READY: Duration = Duration::from_millis(4);
 /// Tasks that take this long on average are left to others rather than kept waiting.
 const LONG: Duration = Duration::from_millis(50);
-/// Most tasks ready per replica.
+/// Most messages ready per replica.
 const MOST: usize = 512;
-/// Weight of the newest service time in the mean.
+/// The same in bytes, judged by their mean.
+const MOST_BYTES: f64 = 16e6;
+/// Weight of the newest message in the means.
 const WEIGHT: f64 = 0.05;
 
-/// Measures service times.
+/// Measures what messages take to compute, and how large they are.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    mean_service_seconds: Option<f64>,
+    mean: Option<Mean>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mean {
+    service_seconds: f64,
+    tasks: f64,
+    bytes: f64,
 }
 
 impl Pace {
-    pub fn observe(&mut self, service: Duration) {
+    /// Notes a message of `tasks` that took `service` together.
+    pub fn observe(&mut self, service: Duration, tasks: usize, bytes: usize) {
         let seconds = service.as_secs_f64();
-        self.mean_service_seconds = Some(match self.mean_service_seconds {
-            None => seconds,
-            // A task much longer than the mean counts at once: hoarding hurts more than waiting.
-            Some(mean) if seconds > 4.0 * mean => (mean + seconds) / 2.0,
-            Some(mean) => mean + WEIGHT * (seconds - mean),
+        let (tasks, bytes) = (tasks as f64, bytes as f64);
+        self.mean = Some(match self.mean {
+            None => Mean {
+                service_seconds: seconds,
+                tasks,
+                bytes,
+            },
+            Some(mean) => Mean {
+                // A message much longer than the mean counts at once: hoarding hurts more than
+                // waiting.
+                service_seconds: match seconds > 4.0 * mean.service_seconds {
+                    true => (mean.service_seconds + seconds) / 2.0,
+                    false => toward(mean.service_seconds, seconds),
+                },
+                tasks: toward(mean.tasks, tasks),
+                bytes: toward(mean.bytes, bytes).max(bytes / 2.0),
+            },
         });
     }
 
-    /// Tasks to keep ready beyond those running; none before anything was measured.
+    /// Messages to keep ready beyond those computed; none before anything was measured.
     pub fn prefetch(&self, slots: usize) -> usize {
-        let Some(mean) = self.mean_service_seconds else {
+        let Some(mean) = self.mean else {
             return 0;
         };
-        let per_slot = READY.as_secs_f64() / mean.max(1e-6);
-        // The cast saturates; below one task per slot nothing is kept ready.
-        ((per_slot as usize) * slots).min(MOST)
+        let seconds = mean.service_seconds.max(1e-6);
+        // The casts saturate; below one message per slot nothing is kept ready.
+        let mut per_slot = (READY.as_secs_f64() / seconds) as usize;
+        if mean.tasks >= 2.0 && seconds < LONG.as_secs_f64() {
+            // A chunk can be cut: one that waits for a slot keeps its tasks from nobody for long.
+            per_slot = per_slot.max(1);
+        }
+        let most_by_bytes = (MOST_BYTES / mean.bytes.max(1.0)) as usize;
+        (per_slot * slots).min(MOST).min(most_by_bytes)
     }
 
-    /// Tasks that may stay ready though that many were not to be asked for: handing a task back
+    /// Messages that may stay ready though that many were not to be asked for: handing one back
     /// costs a delivery, which only long tasks are worth.
     pub fn most_ready(&self, slots: usize) -> usize {
-        match self.mean_service_seconds {
-            Some(mean) if mean > LONG.as_secs_f64() => 0,
+        match self.mean {
+            Some(mean) if mean.service_seconds > LONG.as_secs_f64() => 0,
             _ => slots + 2 * self.prefetch(slots).max(1),
         }
     }
+}
+
+fn toward(mean: f64, newest: f64) -> f64 {
+    mean + WEIGHT * (newest - mean)
 }
 
 #[cfg(test)]
@@ -55,7 +87,7 @@ mod tests {
     fn paced(service: Duration, times: usize) -> Pace {
         let mut pace = Pace::default();
         for _ in 0..times {
-            pace.observe(service);
+            pace.observe(service, 1, 100);
         }
         pace
     }
@@ -74,11 +106,27 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_is_kept_ready_for_each_slot() {
+        let mut pace = Pace::default();
+        pace.observe(Duration::from_millis(5), 500, 20_000);
+        assert_eq!(pace.prefetch(2), 2);
+        pace.observe(Duration::from_secs(1), 500, 20_000);
+        assert_eq!(pace.prefetch(2), 0);
+    }
+
+    #[test]
+    fn large_messages_are_not_many() {
+        let mut pace = Pace::default();
+        pace.observe(Duration::from_nanos(100), 1, 1_000_000);
+        assert_eq!(pace.prefetch(2), 16);
+    }
+
+    #[test]
     fn one_long_task_stops_the_hoarding() {
         let mut pace = paced(Duration::from_micros(10), 100);
         assert_eq!(pace.prefetch(4), MOST);
         assert!(pace.most_ready(4) > MOST);
-        pace.observe(Duration::from_secs(1));
+        pace.observe(Duration::from_secs(1), 1, 100);
         assert_eq!((pace.prefetch(4), pace.most_ready(4)), (0, 0));
     }
 }

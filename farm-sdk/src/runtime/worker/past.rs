@@ -47,7 +47,7 @@ impl Past {
         }
         let asked = tokio::time::timeout(PATIENCE, broker.attempts.entry(name(delivery))).await;
         let Ok(Ok(entry)) = asked else {
-            tracing::debug!(task = %delivery.task, "its past cannot be read");
+            tracing::debug!(task = %delivery.load, "its past cannot be read");
             return None;
         };
         Some(entry.map_or_else(Self::default, |entry| Self {
@@ -72,7 +72,7 @@ impl Past {
             .attempts
             .update(name(delivery), json.into(), self.revision);
         if let Err(error) = written.await {
-            tracing::debug!(task = %delivery.task, error = chain(&error), "its past cannot be written");
+            tracing::debug!(task = %delivery.load, error = chain(&error), "its past cannot be written");
         }
     }
 
@@ -114,7 +114,7 @@ impl Past {
 
 /// A task that came back from the dead letters starts afresh.
 fn name(delivery: &Delivery) -> String {
-    key::attempts(&delivery.task, delivery.replay)
+    key::attempts(&delivery.load, delivery.terms.replay)
 }
 
 #[cfg(test)]

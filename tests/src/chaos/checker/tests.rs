@@ -37,7 +37,7 @@ fn outcome(job: &str, key: String, sequence: u64, number: u64) -> OutcomeRead {
     OutcomeRead {
         job: job.to_owned(),
         key,
-        sequence,
+        cursor: sequence,
         stored_seconds: 100.0 + sequence as f64 / 1000.0,
         done: fate.succeeds(),
         attempt,
@@ -154,7 +154,7 @@ fn a_lost_result_is_found_and_explained() {
 fn a_second_result_is_found() {
     let (broken, _) = found(|_, reads| {
         let mut second = reads.outcomes[done(reads)].clone();
-        second.sequence = 9_000;
+        second.cursor = 9_000;
         reads.outcomes.push(second);
         if let Some(account) = reads.accounts.get_mut("a") {
             account.done += 1;

