@@ -133,3 +133,27 @@ async fn told() -> bool {
     let mut input = tokio::io::BufReader::new(tokio::io::stdin());
     matches!(input.read_line(&mut line).await, Ok(1..))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_measured_job_goes_on_where_the_one_before_ended() {
+        let work = Work {
+            tasks: 100,
+            task_bytes: 64,
+            spin_rounds: 0,
+            rate_per_second: None,
+        };
+        let load = |cold_tasks| Load {
+            url: String::new(),
+            work,
+            chunk: 1,
+            cold_tasks,
+            safety: Safety::BASELINE,
+        };
+        assert_eq!(load(20).jobs().collect::<Vec<_>>(), [0..20, 20..120]);
+        assert_eq!(load(0).jobs().collect::<Vec<_>>(), vec![0..100]);
+    }
+}

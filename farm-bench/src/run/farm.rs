@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::{self, kv};
 use farm_core::http::{Accepted, NDJSON};
 use farm_core::job::JobProgress;
+use farm_core::telemetry::WorkerTelemetry;
 use farm_core::topology::Topology;
 use farm_core::{FarmName, JobId};
 use futures_util::StreamExt;
@@ -163,12 +164,31 @@ impl Farm {
         })
     }
 
-    /// Runs a job that is not measured, if it has tasks.
+    /// Runs a job that is not measured, if it has tasks, and returns once the workers have reported
+    /// how long those took: the next job is split by that.
     pub async fn warm_up(&self, work: Work) -> Result<(), Error> {
-        match work.tasks {
-            0 => Ok(()),
-            _ => self.job(encode(&work), false).await.map(drop),
+        if work.tasks == 0 {
+            return Ok(());
         }
+        let failed = "hear the workers' reports";
+        let client = self.server.connect().await?;
+        let reports = client.subscribe(self.topology.telemetry_subject()).await;
+        let mut reports = reports.map_err(Error::broker(failed))?;
+        self.job(encode(&work), false).await?;
+        let reported = async {
+            let mut done = HashMap::new();
+            while done.values().sum::<u64>() < work.tasks {
+                let Some(report) = reports.next().await else {
+                    break;
+                };
+                let report = serde_json::from_slice(&report.payload);
+                let report: WorkerTelemetry = report.map_err(Error::function(failed))?;
+                done.insert(report.replica, report.tasks_done);
+            }
+            Ok(())
+        };
+        let what = "the reports of the workers";
+        guarded(what, READY_SECONDS, self.processes(), reported).await
     }
 
     /// Runs one job.
