@@ -39,6 +39,7 @@ chaos: nats ## Injects faults while tasks run, and checks each task; docs/faults
 .PHONY: bench
 bench: nats ## Measure what a farm costs beside a raw NATS loop; tables of docs/benchmarks.md (ARGS="throughput --quick")
 	cargo build --release --locked -p farm-cli
+	@mkdir -p out
 	target/release/farm bench --json out/bench.json --plot out/bench $(ARGS)
 
 .PHONY: experiment

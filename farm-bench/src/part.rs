@@ -46,7 +46,7 @@ impl Part {
     pub async fn play(self) -> Result<(), Box<dyn std::error::Error>> {
         match self {
             Part::Farm(variant) => {
-                std::thread::spawn(end_with_parent);
+                end_with_parent();
                 Ok(function::play(variant).await?)
             }
             Part::RawEmitter(load) => Ok(alone(raw::emit, load).await?),
@@ -78,9 +78,11 @@ where
     joined.map_err(|error| Error::io("play a part")(std::io::Error::other(error)))?
 }
 
-/// Ends this process when the one that started it is gone.
-fn end_with_parent() {
-    let mut rest = [0; 64];
-    while matches!(std::io::stdin().read(&mut rest), Ok(1..)) {}
-    std::process::exit(0);
+/// Ends this process when the one that started it is gone. Nothing else may read standard input.
+pub(crate) fn end_with_parent() {
+    std::thread::spawn(|| {
+        let mut rest = [0; 64];
+        while matches!(std::io::stdin().read(&mut rest), Ok(1..)) {}
+        std::process::exit(0);
+    });
 }

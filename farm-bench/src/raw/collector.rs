@@ -2,39 +2,53 @@
 
 use std::collections::BTreeMap;
 
-use async_nats::jetstream::AckKind;
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::{AckKind, Message};
 use futures_util::StreamExt;
 
 use super::emitter::parts;
 use super::streams::results;
-use super::worker::identity;
-use super::{Gathered, Load, PULL_BATCH, connect, say, told};
+use super::{Gathered, Gathering, Load, Once, PULL_BATCH, connect, say};
 use crate::error::Error;
+use crate::part::end_with_parent;
 use crate::task::epoch_nanoseconds;
 
-/// Gathers the result of every task, then tells what it has.
+/// What a task says whose time is of no interest.
+const NO_TIME: &[u8] = b"0";
+
+/// Gathers the results of each job, and tells at the end what it has.
 pub(crate) async fn collect(load: Load) -> Result<(), Error> {
+    end_with_parent();
     let client = connect(&load).await?;
     let mut results = results(client).await?;
-    let mut tally = Tally::new(load.work.tasks, load.work.warm_up_tasks());
+    let mut tally = Tally::new(load.cold_tasks + load.work.tasks, load.work.warm_up_tasks());
     say("ready")?;
+    for numbers in load.jobs() {
+        gather(&load, &mut results, &mut tally, numbers.end).await?;
+        say("gathered")?;
+    }
+    let gathered = serde_json::to_string(&tally.into_gathered()).unwrap_or_default();
+    say(&gathered)?;
+    std::future::pending().await
+}
+
+/// Gathers results until there are `tasks` of them, those of jobs before included.
+async fn gather(
+    load: &Load,
+    results: &mut pull::Stream,
+    tally: &mut Tally,
+    tasks: u64,
+) -> Result<(), Error> {
     let mut unacknowledged = 0;
-    while tally.tasks < load.work.tasks {
+    while tally.tasks < tasks {
         let Some(result) = results.next().await else {
             break;
         };
         let result = result.map_err(Error::broker("pull results"))?;
-        let first = identity(&result).parse().unwrap_or(u64::MAX);
-        match load.chunk {
-            1 => tally.count(first, &result.payload),
-            _ => {
-                for (index, part) in (0..).zip(parts(&result.payload)) {
-                    tally.count(first.saturating_add(index), part);
-                }
-            }
-        }
+        count(load, tally, &result);
         unacknowledged += 1;
-        if unacknowledged >= PULL_BATCH || tally.tasks == load.work.tasks {
+        let due = unacknowledged >= PULL_BATCH || tally.tasks == tasks;
+        if due && load.safety.gathering == Gathering::Acknowledged {
             unacknowledged = 0;
             let done = result.ack_with(AckKind::Ack).await;
             done.map_err(|error| Error::Broker {
@@ -43,11 +57,21 @@ pub(crate) async fn collect(load: Load) -> Result<(), Error> {
             })?;
         }
     }
-    say("gathered")?;
-    let gathered = serde_json::to_string(&tally.into_gathered()).unwrap_or_default();
-    say(&gathered)?;
-    told().await;
     Ok(())
+}
+
+fn count(load: &Load, tally: &mut Tally, result: &Message) {
+    let once = load.safety.once;
+    let first = once.number(result).parse().unwrap_or(u64::MAX);
+    match load.chunk {
+        1 if once == Once::Unchecked => tally.count(first, NO_TIME),
+        1 => tally.count(first, &result.payload),
+        _ => {
+            for (index, part) in (0..).zip(parts(&result.payload)) {
+                tally.count(first.saturating_add(index), part);
+            }
+        }
+    }
 }
 
 /// Counts each task once.
@@ -82,7 +106,7 @@ impl Tally {
         }
         self.tasks += 1;
         if task >= self.warm_up
-            && intended_text != b"0"
+            && intended_text != NO_TIME
             && let Some(intended) = number(intended_text)
         {
             let microseconds = epoch_nanoseconds().saturating_sub(intended) / 1000;

@@ -1,40 +1,47 @@
 //! The raw emitter.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use super::publisher::Publisher;
-use super::streams::TASK_SUBJECT;
-use super::{Load, connect, say, told};
+use super::{Load, connect, orders, say};
 use crate::error::Error;
 use crate::task::{Task, Work};
 
 /// Tasks made and not yet published.
 const QUEUED: usize = 1024;
 
-/// Publishes all tasks once told to, and says when they are stored.
+/// Publishes the tasks of each job once told to, and says when they are stored.
 pub(crate) async fn emit(load: Load) -> Result<(), Error> {
     let client = connect(&load).await?;
-    let mut publisher = Publisher::new(&client, TASK_SUBJECT).await?;
+    let mut publisher = Publisher::new(&client).await?;
+    let mut orders = orders();
     say("ready")?;
-    if !told().await {
-        return Ok(());
+    for numbers in load.jobs() {
+        if orders.recv().await.is_none() {
+            return Ok(());
+        }
+        match load.work.rate_per_second {
+            Some(_) => emit_timed(&load, &mut publisher).await?,
+            None => emit_all(&load, numbers, &mut publisher).await?,
+        }
+        while publisher.outstanding() > 0 {
+            publisher.acknowledged().await?;
+        }
+        say("stored")?;
     }
-    match load.work.rate_per_second {
-        Some(_) => emit_timed(&load, &mut publisher).await?,
-        None => emit_all(&load, &mut publisher).await?,
-    }
-    while publisher.outstanding() > 0 {
-        publisher.acknowledged().await?;
-    }
-    say("stored")?;
-    told().await;
-    Ok(())
+    std::future::pending().await
 }
 
 /// As fast as can be: all tasks are alike, so one body serves them all.
-async fn emit_all(load: &Load, publisher: &mut Publisher) -> Result<(), Error> {
-    let (tasks, chunk) = (load.work.tasks, u64::from(load.chunk));
+async fn emit_all(
+    load: &Load,
+    numbers: Range<u64>,
+    publisher: &mut Publisher,
+) -> Result<(), Error> {
+    let chunk = u64::from(load.chunk);
     let task = encode(&Task::of_size(
         0,
         load.work.spin_rounds,
@@ -45,17 +52,19 @@ async fn emit_all(load: &Load, publisher: &mut Publisher) -> Result<(), Error> {
         _ => join((0..count).map(|_| task.as_ref())),
     };
     let full = body(chunk);
-    let mut first = 0;
-    while first < tasks {
+    let mut first = numbers.start;
+    while first < numbers.end {
         while publisher.is_full() {
             publisher.acknowledged().await?;
         }
-        let count = chunk.min(tasks - first);
+        let count = chunk.min(numbers.end - first);
         let body = match count == chunk {
             true => full.clone(),
             false => body(count),
         };
-        publisher.publish(&first.to_string(), body).await?;
+        publisher
+            .publish(load.safety.once.task(first, body))
+            .await?;
         first += count;
     }
     Ok(())
@@ -77,7 +86,9 @@ async fn emit_timed(load: &Load, publisher: &mut Publisher) -> Result<(), Error>
         while publisher.is_full() {
             publisher.acknowledged().await?;
         }
-        publisher.publish(&sequence.to_string(), body).await?;
+        publisher
+            .publish(load.safety.once.task(sequence, body))
+            .await?;
         while publisher.is_acknowledged()? {}
         sequence += 1;
     }

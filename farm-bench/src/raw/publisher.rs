@@ -1,31 +1,35 @@
 //! Publishes with many acknowledgements outstanding, at less cost than a future each.
 //!
 //! One subscription gets all acknowledgements. They come in the order of the publishes: one connection
-//! to one stream of one server.
+//! to one stream, whose leader stores them one after another.
 
-use async_nats::{Client, HeaderMap, Message, Subscriber};
+use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
 use super::WINDOW;
-use super::streams::MESSAGE_ID;
 use crate::error::Error;
+
+/// A message to be stored.
+pub(super) struct Outgoing {
+    pub subject: Subject,
+    pub headers: Option<HeaderMap>,
+    pub body: Bytes,
+}
 
 pub(super) struct Publisher {
     client: Client,
-    subject: &'static str,
     inbox: String,
     answers: Subscriber,
     outstanding: usize,
 }
 
 impl Publisher {
-    pub async fn new(client: &Client, subject: &'static str) -> Result<Self, Error> {
+    pub async fn new(client: &Client) -> Result<Self, Error> {
         let inbox = client.new_inbox();
         let answers = client.subscribe(inbox.clone()).await;
         Ok(Self {
             client: client.clone(),
-            subject,
             inbox,
             answers: answers.map_err(Error::broker("subscribe to acknowledgements"))?,
             outstanding: 0,
@@ -42,13 +46,21 @@ impl Publisher {
         self.outstanding
     }
 
-    pub async fn publish(&mut self, id: &str, body: Bytes) -> Result<(), Error> {
-        let mut headers = HeaderMap::new();
-        headers.insert(MESSAGE_ID, id);
-        self.client
-            .publish_with_reply_and_headers(self.subject, self.inbox.clone(), headers, body)
-            .await
-            .map_err(Error::broker("publish"))?;
+    pub async fn publish(&mut self, message: Outgoing) -> Result<(), Error> {
+        let Outgoing {
+            subject,
+            headers,
+            body,
+        } = message;
+        let (client, inbox) = (&self.client, self.inbox.clone());
+        let published = match headers {
+            Some(headers) => {
+                let publish = client.publish_with_reply_and_headers(subject, inbox, headers, body);
+                publish.await
+            }
+            None => client.publish_with_reply(subject, inbox, body).await,
+        };
+        published.map_err(Error::broker("publish"))?;
         self.outstanding += 1;
         Ok(())
     }

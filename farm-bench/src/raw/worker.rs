@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 
 use async_nats::Subject;
-use async_nats::jetstream::Message;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::emitter::{join, parts};
 use super::publisher::Publisher;
-use super::streams::{MESSAGE_ID, RESULT_SUBJECT, tasks};
+use super::streams::tasks;
 use super::{Load, connect, say, told};
 use crate::error::Error;
 use crate::task::{Task, spin};
@@ -18,7 +17,7 @@ use crate::task::{Task, spin};
 pub(crate) async fn work(load: Load) -> Result<(), Error> {
     let client = connect(&load).await?;
     let mut tasks = tasks(client.clone()).await?;
-    let mut results = Publisher::new(&client, RESULT_SUBJECT).await?;
+    let mut results = Publisher::new(&client).await?;
     let mut unfinished: VecDeque<Subject> = VecDeque::new();
     say("ready")?;
     let gone = told();
@@ -28,8 +27,8 @@ pub(crate) async fn work(load: Load) -> Result<(), Error> {
             task = tasks.next(), if !results.is_full() => {
                 let Some(task) = task else { return Ok(()) };
                 let task = task.map_err(Error::broker("pull tasks"))?;
-                let id = identity(&task);
-                results.publish(id, compute(&load, &task.payload)).await?;
+                let result = compute(&load, &task.payload);
+                results.publish(load.safety.once.result(&task, result)).await?;
                 unfinished.extend(task.reply.clone());
             }
             stored = results.acknowledged(), if results.outstanding() > 0 => {
@@ -43,14 +42,6 @@ pub(crate) async fn work(load: Load) -> Result<(), Error> {
             _ = &mut gone => return Ok(()),
         }
     }
-}
-
-/// The id of a message: the number of its first task.
-pub(super) fn identity(message: &Message) -> &str {
-    let headers = message.headers.as_ref();
-    headers
-        .and_then(|headers| headers.get(MESSAGE_ID))
-        .map_or("", |id| id.as_str())
 }
 
 fn compute(load: &Load, body: &Bytes) -> Bytes {

@@ -1,5 +1,6 @@
 //! A run of the farm under test.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::{self, kv};
 use farm_core::http::{Accepted, NDJSON};
 use farm_core::job::JobProgress;
+use farm_core::telemetry::WorkerTelemetry;
 use farm_core::topology::Topology;
 use farm_core::{FarmName, JobId};
 use futures_util::StreamExt;
@@ -112,21 +114,29 @@ impl Farm {
         let mut changes = watching.map_err(Error::broker("watch the jobs of the farm"))?;
         let running = async {
             let begun = Instant::now();
-            let ending = async {
-                loop {
-                    let entry = next_change(&mut changes).await?;
-                    if let Some(progress) = end_of_job(&entry) {
-                        return Ok((progress, begun.elapsed().as_secs_f64()));
+            let submitting = self.submit(body, lines);
+            tokio::pin!(submitting);
+            // A job may end before its submit is answered, and only the answer names it.
+            let mut ended = HashMap::new();
+            let accepted = loop {
+                tokio::select! {
+                    accepted = &mut submitting => break accepted?,
+                    entry = next_change(&mut changes) => {
+                        ended.extend(end_of_job(&entry?, begun));
                     }
                 }
             };
-            let submitting = self.submit(body, lines);
-            let (accepted, (progress, ended_seconds)) = tokio::try_join!(submitting, ending)?;
-            Ok(JobEnd {
-                accepted,
-                ended_seconds,
-                progress,
-            })
+            loop {
+                if let Some((ended_seconds, progress)) = ended.remove(accepted.job.as_str()) {
+                    return Ok(JobEnd {
+                        accepted,
+                        ended_seconds,
+                        progress,
+                    });
+                }
+                let entry = next_change(&mut changes).await?;
+                ended.extend(end_of_job(&entry, begun));
+            }
         };
         let end = guarded(
             "a run of the farm",
@@ -154,6 +164,33 @@ impl Farm {
         })
     }
 
+    /// Runs a job that is not measured, if it has tasks, and returns once the workers have reported
+    /// how long those took: the next job is split by that.
+    pub async fn warm_up(&self, work: Work) -> Result<(), Error> {
+        if work.tasks == 0 {
+            return Ok(());
+        }
+        let failed = "hear the workers' reports";
+        let client = self.server.connect().await?;
+        let reports = client.subscribe(self.topology.telemetry_subject()).await;
+        let mut reports = reports.map_err(Error::broker(failed))?;
+        self.job(encode(&work), false).await?;
+        let reported = async {
+            let mut done = HashMap::new();
+            while done.values().sum::<u64>() < work.tasks {
+                let Some(report) = reports.next().await else {
+                    break;
+                };
+                let report = serde_json::from_slice(&report.payload);
+                let report: WorkerTelemetry = report.map_err(Error::function(failed))?;
+                done.insert(report.replica, report.tasks_done);
+            }
+            Ok(())
+        };
+        let what = "the reports of the workers";
+        guarded(what, READY_SECONDS, self.processes(), reported).await
+    }
+
     /// Runs one job.
     pub async fn run(&self, work: Work) -> Result<Run, Error> {
         let before = self.reading().await?;
@@ -177,7 +214,13 @@ impl Farm {
     }
 
     async fn reading(&self) -> Result<Reading, Error> {
-        Reading::take(&self.server, &self.emitter, &self.workers, &self.collector).await
+        Reading::take(
+            std::slice::from_ref(&self.server),
+            &self.emitter,
+            &self.workers,
+            &self.collector,
+        )
+        .await
     }
 
     fn check(&self, end: &JobEnd) -> Result<(), Error> {
@@ -207,10 +250,12 @@ async fn next_change(changes: &mut kv::Watch) -> Result<kv::Entry, Error> {
     change.map_err(Error::broker("watch the jobs of the farm"))
 }
 
-fn end_of_job(entry: &kv::Entry) -> Option<JobProgress> {
-    entry.key.strip_suffix(".progress")?;
+/// The job that has ended, how long after `begun`, in seconds, and with what.
+fn end_of_job(entry: &kv::Entry, begun: Instant) -> Option<(String, (f64, JobProgress))> {
+    let job = entry.key.strip_suffix(".progress")?;
     let progress: JobProgress = serde_json::from_slice(&entry.value).ok()?;
-    progress.ended_seconds.is_some().then_some(progress)
+    progress.ended_seconds?;
+    Some((job.to_owned(), (begun.elapsed().as_secs_f64(), progress)))
 }
 
 /// Starts a replica, and tells where its HTTP face will be.

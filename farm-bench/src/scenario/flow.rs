@@ -14,7 +14,7 @@ use crate::child::guarded;
 use crate::error::Error;
 use crate::function::Variant;
 use crate::report::{Report, Table};
-use crate::run::{Farm, FarmSetup, LIMIT_SECONDS, RawLoop, Storage, encode};
+use crate::run::{Farm, FarmSetup, LIMIT_SECONDS, RawLoop, RawSetup, Storage, encode};
 use crate::statistics::spread;
 use crate::task::{Task, Work};
 
@@ -150,7 +150,8 @@ async fn taken_in(bench: &Bench, granularity: &str, tasks: u64) -> Result<f64, E
 
 async fn published(bench: &Bench, chunk: u32, tasks: u64) -> Result<f64, Error> {
     let server = &bench.settings.nats_server;
-    let raw = RawLoop::start(server, Storage::File, 0, chunk, work(tasks)).await?;
+    let setup = RawSetup::baseline(server, Storage::File, 0, chunk);
+    let raw = RawLoop::start(setup, work(tasks)).await?;
     raw.publish().await
 }
 

@@ -150,6 +150,8 @@ async fn raw_cold_start(bench: &Bench) -> Result<ColdStart, Error> {
     raw::create(
         client.clone(),
         async_nats::jetstream::stream::StorageType::File,
+        1,
+        raw::Safety::BASELINE,
     )
     .await?;
     let mut results = stored(&server, raw::RESULTS).await?;
@@ -157,6 +159,8 @@ async fn raw_cold_start(bench: &Bench) -> Result<ColdStart, Error> {
         url: server.url(),
         work: one_task(),
         chunk: 1,
+        cold_tasks: 0,
+        safety: raw::Safety::BASELINE,
     };
     let task = serde_json::to_vec(&Task::of_size(0, 0, 128)).unwrap_or_default();
     let mut seconds = Vec::new();

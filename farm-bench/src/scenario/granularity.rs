@@ -40,7 +40,8 @@ impl Point {
     fn new(run: Run, service_microseconds: u64) -> Self {
         let useful_seconds = run.tasks as f64 * service_microseconds as f64 / 1e6;
         let gross = WORKERS as f64 * run.seconds;
-        let left = cores() as f64 * run.seconds - run.cpu_seconds.but_workers();
+        let taken = run.cpu_seconds.but_workers() + run.foreign_cpu_seconds;
+        let left = cores() as f64 * run.seconds - taken;
         Self {
             useful_seconds,
             efficiency_ratio: useful_seconds / gross,
@@ -176,7 +177,7 @@ fn table(results: &[Series]) -> Table {
     table.note("EFFICIENCY: tasks × service time / (workers × wall time).");
     table.note(format!(
         "NET: tasks × service time / min(workers × wall, {cores} cores × wall − processor time of \
-         server, emitter and collector)."
+         server, emitter, collector and whatever else ran on the machine)."
     ));
     table.note("Service is a fixed number of rounds, calibrated alone: an interrupted task counts no more.");
     table
@@ -231,6 +232,7 @@ mod tests {
                 server: cores() as f64 - 1.0,
                 ..CpuSeconds::default()
             },
+            foreign_cpu_seconds: 0.0,
             wire_bytes: 0,
             messages: 0,
             disk_bytes: 0,

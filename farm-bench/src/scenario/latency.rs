@@ -14,7 +14,7 @@ use crate::child::guarded;
 use crate::error::Error;
 use crate::function::Variant;
 use crate::report::{Curve, Figure, Report, Table};
-use crate::run::{Farm, FarmSetup, LIMIT_SECONDS, RawLoop, Storage, encode};
+use crate::run::{Farm, FarmSetup, LIMIT_SECONDS, RawLoop, RawSetup, Storage, encode};
 use crate::statistics::{Spread, spread};
 use crate::task::{Work, epoch_nanoseconds};
 
@@ -112,7 +112,8 @@ fn work(bench: &Bench, rate_per_second: f64) -> Work {
 
 async fn raw(bench: &Bench, work: Work) -> Result<Quantiles, Error> {
     let server = &bench.settings.nats_server;
-    let raw = RawLoop::start(server, Storage::File, WORKERS, 1, work).await?;
+    let setup = RawSetup::baseline(server, Storage::File, WORKERS, 1);
+    let raw = RawLoop::start(setup, work).await?;
     Quantiles::of(&raw.run().await?.latency_microseconds)
 }
 

@@ -4,6 +4,7 @@ mod flow;
 mod footprint;
 mod granularity;
 mod latency;
+mod safety;
 mod throughput;
 
 use crate::bench::Bench;
@@ -15,6 +16,8 @@ use crate::report::Report;
 pub enum Scenario {
     /// Tasks a second, by size, storage, workers and tasks in a message.
     Throughput,
+    /// What each guarantee costs, on the raw loop.
+    Safety,
     /// From the intended submit until the result is collected, at fixed rates.
     Latency,
     /// The share of the workers' time that goes into tasks, by service time.
@@ -29,8 +32,9 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario, in the order they run.
-    pub const ALL: [Scenario; 6] = [
+    pub const ALL: [Scenario; 7] = [
         Scenario::Throughput,
+        Scenario::Safety,
         Scenario::Latency,
         Scenario::Granularity,
         Scenario::Footprint,
@@ -42,6 +46,7 @@ impl Scenario {
     pub fn name(self) -> &'static str {
         match self {
             Scenario::Throughput => "throughput",
+            Scenario::Safety => "safety",
             Scenario::Latency => "latency",
             Scenario::Granularity => "granularity",
             Scenario::Footprint => "footprint",
@@ -54,6 +59,7 @@ impl Scenario {
     pub fn about(self) -> &'static str {
         match self {
             Scenario::Throughput => "tasks a second, by size, storage, workers and granularity",
+            Scenario::Safety => "what each guarantee costs, on the raw loop",
             Scenario::Latency => "submit to collected result at fixed rates",
             Scenario::Granularity => "efficiency by service time, 0 to 10 ms",
             Scenario::Footprint => "cold start, memory, idle cost, many idle workers",
@@ -65,6 +71,7 @@ impl Scenario {
     pub(crate) async fn run(self, bench: &Bench) -> Result<Report, Error> {
         match self {
             Scenario::Throughput => throughput::run(bench).await,
+            Scenario::Safety => safety::run(bench).await,
             Scenario::Latency => latency::run(bench).await,
             Scenario::Granularity => granularity::run(bench).await,
             Scenario::Footprint => footprint::run(bench).await,

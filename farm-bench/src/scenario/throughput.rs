@@ -7,7 +7,7 @@ use crate::bench::{Bench, Settings};
 use crate::error::Error;
 use crate::function::Variant;
 use crate::report::{Curve, Figure, Report, Table};
-use crate::run::{Farm, FarmSetup, RawLoop, Run, Storage};
+use crate::run::{COLD_TASKS, Farm, FarmSetup, RawLoop, RawSetup, Run, Storage};
 use crate::statistics::{Spread, spread, written};
 use crate::task::Work;
 
@@ -29,6 +29,8 @@ struct Case {
     granularity: String,
     /// Tasks in one message of the raw loop.
     raw_chunk: u32,
+    /// Whether what is measured is the first job of all.
+    cold: bool,
 }
 
 impl Case {
@@ -39,6 +41,7 @@ impl Case {
             workers,
             granularity: "off".to_owned(),
             raw_chunk: 1,
+            cold: false,
         }
     }
 
@@ -47,6 +50,18 @@ impl Case {
             granularity: granularity.to_owned(),
             raw_chunk,
             ..Self::single(128, storage, workers)
+        }
+    }
+
+    fn cold(self) -> Self {
+        Self { cold: true, ..self }
+    }
+
+    /// Tasks of the job before a measured one of `tasks`.
+    fn cold_tasks(&self, tasks: u64) -> u64 {
+        match self.cold {
+            true => 0,
+            false => COLD_TASKS.min(tasks),
         }
     }
 
@@ -59,14 +74,21 @@ impl Case {
         }
     }
 
+    fn granularity(&self) -> String {
+        match self.cold {
+            true => format!("{}, cold", self.granularity),
+            false => self.granularity.clone(),
+        }
+    }
+
     fn name(&self) -> String {
         let Self {
             task_bytes,
             workers,
-            granularity,
             ..
         } = self;
         let storage = self.storage.name();
+        let granularity = self.granularity();
         format!("{task_bytes} B, {storage}, {workers} workers, granularity {granularity}")
     }
 }
@@ -82,6 +104,7 @@ fn cases(all: bool) -> Vec<Case> {
             Case::single(1024, File, 4),
             Case::single(16 << 10, File, 4),
             Case::chunked("auto", 1024, File, 4),
+            Case::chunked("auto", 1024, File, 4).cold(),
             Case::chunked("256", 256, File, 4),
             Case::chunked("4096", 4096, File, 4),
         ];
@@ -96,6 +119,7 @@ fn cases(all: bool) -> Vec<Case> {
     }
     for storage in storages {
         cases.extend(workers.map(|workers| Case::chunked("auto", 1024, storage, workers)));
+        cases.push(Case::chunked("auto", 1024, storage, 4).cold());
         for chunk in [16, 64, 256, 1024, 4096] {
             cases.push(Case::chunked(&chunk.to_string(), chunk, storage, 4));
         }
@@ -171,7 +195,7 @@ async fn fitting(bench: &Bench, case: &Case) -> Result<u64, Error> {
         return Ok(most);
     }
     bench.say(format!("throughput: {}: trial", case.name()));
-    let trial_tasks = TRIAL_TASKS.max(u64::from(case.raw_chunk) * 64);
+    let trial_tasks = TRIAL_TASKS.max(u64::from(case.raw_chunk) * 16);
     let raw = raw(bench, case, trial_tasks).await?.tasks_per_second;
     let farm = farm(bench, case, trial_tasks).await?.tasks_per_second;
     let seconds = bench.settings.run_seconds;
@@ -184,8 +208,11 @@ async fn fitting(bench: &Bench, case: &Case) -> Result<u64, Error> {
 async fn raw(bench: &Bench, case: &Case, tasks: u64) -> Result<Run, Error> {
     let server = &bench.settings.nats_server;
     let work = case.work(tasks);
-    let raw = RawLoop::start(server, case.storage, case.workers, case.raw_chunk, work);
-    raw.await?.run().await
+    let setup = RawSetup {
+        cold_tasks: case.cold_tasks(tasks),
+        ..RawSetup::baseline(server, case.storage, case.workers, case.raw_chunk)
+    };
+    RawLoop::start(setup, work).await?.run().await
 }
 
 async fn farm(bench: &Bench, case: &Case, tasks: u64) -> Result<Run, Error> {
@@ -198,7 +225,9 @@ async fn farm(bench: &Bench, case: &Case, tasks: u64) -> Result<Run, Error> {
         variant: Variant::Split,
         program: None,
     };
-    Farm::start(setup).await?.run(case.work(tasks)).await
+    let farm = Farm::start(setup).await?;
+    farm.warm_up(case.work(case.cold_tasks(tasks))).await?;
+    farm.run(case.work(tasks)).await
 }
 
 impl Pairs {
@@ -241,6 +270,10 @@ fn rates(results: &[Pairs]) -> Table {
             spread(pairs.ratios()),
         ]);
     }
+    table.note(format!(
+        "A job of {COLD_TASKS} tasks is run before the measured one, on both sides, except where it \
+         says cold."
+    ));
     table
         .note("From the start of the submit until the last result is counted; ratio pair by pair.");
     table.note(
@@ -250,7 +283,7 @@ fn rates(results: &[Pairs]) -> Table {
 }
 
 fn granularity(case: &Case) -> String {
-    match (case.granularity.as_str(), case.raw_chunk) {
+    match (case.granularity().as_str(), case.raw_chunk) {
         ("off", 1) => "off".to_owned(),
         (farm, raw) if farm == raw.to_string() => farm.to_owned(),
         (farm, raw) => format!("{farm} / {raw}"),
@@ -294,7 +327,7 @@ fn costs(results: &[Pairs]) -> Table {
             ]);
         }
     }
-    table.note("WIRE and MESSAGES: to and from the server, acknowledgements and pulls included.");
+    table.note("WIRE and MESSAGES: to and from the server, acknowledgements and pulls included; headers and bodies, not subjects.");
     table
 }
 

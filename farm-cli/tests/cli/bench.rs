@@ -58,11 +58,48 @@ async fn one_small_pair_adds_up() {
 }
 
 #[tokio::test]
+async fn every_guarantee_has_its_price() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = [
+        "bench",
+        "safety",
+        "--pairs",
+        "1",
+        "--tasks",
+        "100",
+        "--json",
+        "bench.json",
+        "--plot",
+        "plots",
+    ];
+    let mut command = farm(folder.path(), &words);
+    if let Some(server) = nats_server() {
+        command.env("NATS_SERVER", server);
+    }
+    let run = finish(&mut command).await.expect(0);
+    assert!(run.stdout.contains("OF IDS"), "{run}");
+    let text = std::fs::read(folder.path().join("bench.json")).unwrap();
+    let document: Value = serde_json::from_slice(&text).unwrap();
+    let sides = document["scenarios"][0]["runs"].as_array().unwrap();
+    let wire_bytes = |side: usize| sides[side]["runs"][0]["wire_bytes"].as_u64().unwrap();
+    assert_eq!(sides.len(), 8, "{document}");
+    for side in sides {
+        assert_eq!(side["runs"][0]["tasks"], 100, "{side}");
+    }
+    // Ids are headers of tasks and results; three servers send each other every message.
+    let (plain, ids, three_servers) = (wire_bytes(0), wire_bytes(1), wire_bytes(6));
+    assert!(plain < ids && 2 * ids < three_servers, "{document}");
+    assert!(folder.path().join("plots/safety.svg").exists());
+}
+
+#[tokio::test]
 async fn a_part_without_a_server_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let work = r#"{"tasks":1,"task_bytes":64,"spin_rounds":0,"rate_per_second":null}"#;
-    let part =
-        format!(r#"{{"part":"raw_worker","url":"nats://127.0.0.1:1","work":{work},"chunk":1}}"#);
+    let safety = r#"{"once":"message_ids","gathering":"acknowledged"}"#;
+    let part = format!(
+        r#"{{"part":"raw_worker","url":"nats://127.0.0.1:1","work":{work},"chunk":1,"cold_tasks":0,"safety":{safety}}}"#
+    );
     let run = finish(&mut farm(folder.path(), &["bench-part", &part])).await;
     run.expect(1).tells(&["NATS", "connect"]);
 }
