@@ -10,6 +10,8 @@ const LONG: Duration = Duration::from_millis(50);
 const MOST: usize = 512;
 /// The same in bytes, judged by their mean.
 const MOST_BYTES: f64 = 16e6;
+/// What a short message that was kept waiting for its processor counts for, beside the mean.
+const BLIP_SECONDS: f64 = 100e-6;
 /// Weight of the newest message in the means.
 const WEIGHT: f64 = 0.05;
 
@@ -38,10 +40,14 @@ impl Pace {
                 bytes,
             },
             Some(mean) => Mean {
-                // A message much longer than the mean counts at once: hoarding hurts more than
-                // waiting.
                 service_seconds: match seconds > 4.0 * mean.service_seconds {
-                    true => (mean.service_seconds + seconds) / 2.0,
+                    // A long message counts at once: hoarding hurts more than waiting.
+                    true if seconds >= LONG.as_secs_f64() => (mean.service_seconds + seconds) / 2.0,
+                    // Any other may have been short but for the scheduler: several in a row tell.
+                    true => toward(
+                        mean.service_seconds,
+                        4.0 * mean.service_seconds + BLIP_SECONDS,
+                    ),
                     false => toward(mean.service_seconds, seconds),
                 },
                 tasks: toward(mean.tasks, tasks),
@@ -79,9 +85,12 @@ impl Pace {
     /// Messages that may stay ready though that many were not to be asked for: handing one back
     /// costs a delivery, which only long tasks are worth.
     pub fn most_ready(&self, slots: usize) -> usize {
+        let long = LONG.as_secs_f64();
         match self.mean {
-            Some(mean) if mean.service_seconds > LONG.as_secs_f64() => 0,
-            _ => slots + 2 * self.prefetch(slots).max(1),
+            Some(mean) if mean.service_seconds > long => 0,
+            // Less than a long task's worth keeps nobody waiting for long.
+            Some(mean) => slots * (long / mean.service_seconds.max(1e-6)) as usize,
+            None => 3 * slots,
         }
     }
 }
@@ -131,6 +140,18 @@ mod tests {
         let mut pace = Pace::default();
         pace.observe(Duration::from_nanos(100), 1, 1_000_000);
         assert_eq!(pace.prefetch(2), 16);
+    }
+
+    #[test]
+    fn a_blip_changes_little_and_a_slower_kind_of_task_is_noticed() {
+        let mut pace = paced(Duration::from_micros(10), 100);
+        pace.observe(Duration::from_millis(5), 1, 100);
+        assert!(pace.prefetch(4) > 400 && pace.most_ready(4) > MOST);
+        for _ in 0..100 {
+            pace.observe(Duration::from_millis(5), 1, 100);
+        }
+        assert_eq!(pace.prefetch(4), 0);
+        assert!(pace.most_ready(4) <= 4 * 20, "{}", pace.most_ready(4));
     }
 
     #[test]
