@@ -37,6 +37,8 @@ use crate::task::Work;
 
 /// Publishes on their way at once.
 const WINDOW: usize = 4096;
+/// The same in bytes: a server refuses what its stream cannot take in, from 128 MiB on.
+const WINDOW_BYTES: usize = 32 << 20;
 /// Messages a pull brings at most.
 const PULL_BATCH: usize = 256;
 

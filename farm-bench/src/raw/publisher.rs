@@ -3,11 +3,13 @@
 //! One subscription gets all acknowledgements. They come in the order of the publishes: one connection
 //! to one stream, whose leader stores them one after another.
 
+use std::collections::VecDeque;
+
 use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
-use super::WINDOW;
+use super::{WINDOW, WINDOW_BYTES};
 use crate::error::Error;
 
 /// A message to be stored.
@@ -21,7 +23,9 @@ pub(super) struct Publisher {
     client: Client,
     inbox: String,
     answers: Subscriber,
-    outstanding: usize,
+    /// Sizes of the publishes on their way, oldest first.
+    outstanding: VecDeque<usize>,
+    outstanding_bytes: usize,
 }
 
 impl Publisher {
@@ -32,18 +36,19 @@ impl Publisher {
             client: client.clone(),
             inbox,
             answers: answers.map_err(Error::broker("subscribe to acknowledgements"))?,
-            outstanding: 0,
+            outstanding: VecDeque::new(),
+            outstanding_bytes: 0,
         })
     }
 
     /// Whether as many publishes are on their way as may be.
     pub fn is_full(&self) -> bool {
-        self.outstanding >= WINDOW
+        self.outstanding.len() >= WINDOW || self.outstanding_bytes >= WINDOW_BYTES
     }
 
     /// Publishes not acknowledged yet.
     pub fn outstanding(&self) -> usize {
-        self.outstanding
+        self.outstanding.len()
     }
 
     pub async fn publish(&mut self, message: Outgoing) -> Result<(), Error> {
@@ -52,6 +57,7 @@ impl Publisher {
             headers,
             body,
         } = message;
+        let bytes = body.len();
         let (client, inbox) = (&self.client, self.inbox.clone());
         let published = match headers {
             Some(headers) => {
@@ -61,7 +67,8 @@ impl Publisher {
             None => client.publish_with_reply(subject, inbox, body).await,
         };
         published.map_err(Error::broker("publish"))?;
-        self.outstanding += 1;
+        self.outstanding.push_back(bytes);
+        self.outstanding_bytes += bytes;
         Ok(())
     }
 
@@ -91,7 +98,7 @@ impl Publisher {
                 String::from_utf8_lossy(&answer.payload).into_owned(),
             ));
         }
-        self.outstanding = self.outstanding.saturating_sub(1);
+        self.outstanding_bytes -= self.outstanding.pop_front().unwrap_or(0);
         Ok(())
     }
 }
