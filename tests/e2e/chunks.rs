@@ -190,7 +190,7 @@ async fn a_poison_task_takes_no_other_of_its_chunk_with_it() {
     let nats = NatsServer::start().await;
     let sleeper = chunked(&nats, 20)
         .set("FARM_ACK_WAIT", "1s")
-        .set("FARM_MAX_DELIVERIES", 2);
+        .set("FARM_MAX_DELIVERIES", 4);
     let front = sleeper.clone().roles("emitter,collector").start().await;
     let worker = sleeper.clone().roles("worker").set("FARM_SLOTS", 2);
     let _workers = Restarted::start(&worker, 2).await;

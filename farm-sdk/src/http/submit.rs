@@ -342,7 +342,7 @@ async fn refused(
         return Err(refusal);
     }
     refusal.problem.job = Some(job.clone());
-    refusal.problem.accepted = Some(publisher.accepted());
+    refusal.problem.accepted = Some(publisher.stored().await);
     give_up(broker, job, request, &refusal).await;
     Err(refusal)
 }

@@ -43,7 +43,7 @@ fn settings(replicas: usize) -> Vec<(&'static str, String)> {
 
 /// The running farm. Dropping it kills its processes.
 pub struct Fleet {
-    /// Two processes that take jobs in.
+    /// Two processes that take jobs in, one of them in chunks.
     pub emitters: Vec<Arc<Unit>>,
     /// Two processes that count results; one of them leads.
     pub collectors: Vec<Arc<Unit>>,
@@ -116,6 +116,8 @@ impl Fleet {
             let clock = fleet._skew.clock("emitter-1");
             clock.set_seconds(-3600);
             let function = emitter
+                // Its tasks come in chunks, whatever the workers measure.
+                .set("FARM_GRANULARITY", 8)
                 .set("LD_PRELOAD", fleet._skew.shim().display())
                 .set("SKEW_FILE", clock.file.display());
             Unit::start("emitter-1", function, Some(clock), keep.clone())

@@ -385,6 +385,26 @@ impl<'a> Publisher<'a> {
 
     /// Whether it is certain that no task is stored, nor on its way to be.
     pub async fn has_stored_nothing(&mut self) -> bool {
+        if !self.await_answers().await {
+            return false;
+        }
+        let refused = |sent: &Sent| {
+            use broker::Refusal::{Full, TooLarge};
+            matches!(sent.answer, Answer::Refused(Full(_) | TooLarge(_)))
+        };
+        self.accepted == 0 && self.window.iter().all(refused)
+    }
+
+    /// Tasks that are stored, those included that were on their way when the job was given up.
+    pub async fn stored(&mut self) -> u64 {
+        self.await_answers().await;
+        let stored = self.window.iter();
+        let stored = stored.filter(|sent| matches!(sent.answer, Answer::Stored));
+        self.accepted + stored.map(|sent| u64::from(sent.tasks)).sum::<u64>()
+    }
+
+    /// Waits until all that was sent is answered; false if some of it will not be.
+    async fn await_answers(&mut self) -> bool {
         let awaited = |sent: &&Sent| matches!(sent.answer, Answer::Awaited);
         while let Some(sent) = self.window.iter().find(awaited) {
             let answer = tokio::time::timeout_at(sent.overdue(), self.publishing.next()).await;
@@ -392,11 +412,7 @@ impl<'a> Publisher<'a> {
                 return false;
             }
         }
-        let refused = |sent: &Sent| {
-            use broker::Refusal::{Full, TooLarge};
-            matches!(sent.answer, Answer::Refused(Full(_) | TooLarge(_)))
-        };
-        self.accepted == 0 && self.window.iter().all(refused)
+        true
     }
 
     /// Why the oldest message is not stored.
