@@ -27,7 +27,7 @@ use crate::task_error::chain;
 
 /// Messages on their way at once, at most.
 const MOST: usize = 1024;
-/// The same in bytes, judged by the largest so far. Where larger ones follow, the server stops at as
+/// The same in bytes, judged by the largest of late. Where larger ones follow, the server stops at as
 /// many bytes, or at one message.
 const MOST_BYTES: usize = 512 << 10;
 /// The same of all readings of this process. They share its connection, and the server cuts one
@@ -210,7 +210,9 @@ impl Reading {
         }
         open.delivered = stored.delivery();
         self.selection.first_sequence = stored.sequence() + 1;
-        self.largest_bytes = self.largest_bytes.max(length_bytes);
+        // One large chunk among small ones is forgotten again: the server bounds a request's bytes.
+        let remembered_bytes = self.largest_bytes - self.largest_bytes / 32;
+        self.largest_bytes = length_bytes.max(remembered_bytes).max(1);
         let share_bytes = MOST_BYTES_TOGETHER / OPEN.load(Ordering::Relaxed).max(1);
         self.batch = (share_bytes.min(MOST_BYTES) / self.largest_bytes).clamp(1, MOST);
         Some(stored)
