@@ -74,7 +74,7 @@ where
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(SeriesLabelPosition::LowerRight)
         .label_font(text(16))
         .border_style(INK)
         .background_style(WHITE)
