@@ -1,7 +1,9 @@
 //! Publishes to streams with many messages on their way at once.
 //!
 //! The client's own way costs an inbox, a channel and a future for every message. Here all answers
-//! come to one inbox, `<inbox>.<ticket>`, and the ticket says which message each is to.
+//! come to one inbox, `<inbox>.<place>`, and the place says which message each is to. Places are few,
+//! and the last that was freed is taken first: the server remembers who listens to a subject, but only
+//! for some hundreds of subjects.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -45,6 +47,40 @@ pub(crate) struct Publishing {
     inbox: String,
     answers: Subscriber,
     last_ticket: u64,
+    places: Places,
+}
+
+/// Whose answer comes where. A place is free only once its answer came, so that no late one is taken
+/// for that of another message; the places of lost answers stay taken.
+#[derive(Default)]
+struct Places {
+    /// By place; 0 if it is free.
+    tickets: Vec<u64>,
+    free: Vec<usize>,
+}
+
+impl Places {
+    fn take(&mut self, ticket: u64) -> usize {
+        match self.free.pop() {
+            Some(place) => {
+                self.tickets[place] = ticket;
+                place
+            }
+            None => {
+                self.tickets.push(ticket);
+                self.tickets.len() - 1
+            }
+        }
+    }
+
+    fn free(&mut self, place: usize) -> Option<u64> {
+        let ticket = std::mem::take(self.tickets.get_mut(place)?);
+        if ticket == 0 {
+            return None;
+        }
+        self.free.push(place);
+        Some(ticket)
+    }
 }
 
 /// What a stream answers: its place for the message, or why it has none.
@@ -68,6 +104,7 @@ impl Publishing {
             answers: answers.map_err(|error| Refusal::Passing(chain(&error)))?,
             inbox,
             last_ticket: 0,
+            places: Places::default(),
         })
     }
 
@@ -83,21 +120,25 @@ impl Publishing {
     /// # Errors
     /// The message is larger than the server takes, or the connection is closed.
     pub async fn send(
-        &self,
+        &mut self,
         ticket: u64,
         subject: Subject,
         headers: HeaderMap,
         payload: Bytes,
     ) -> Result<(), Refusal> {
+        let place = self.places.take(ticket);
         let mut reply = String::with_capacity(self.inbox.len() + 20);
         // Writing to a string cannot fail.
-        let _ = write!(reply, "{}{ticket}", self.inbox);
+        let _ = write!(reply, "{}{place}", self.inbox);
         let reply = Subject::from(reply);
         let publish = &self.client;
         let sent = publish.publish_with_reply_and_headers(subject, reply, headers, payload);
-        sent.await.map_err(|error| match error.kind() {
-            PublishErrorKind::MaxPayloadExceeded => Refusal::TooLarge(chain(&error)),
-            _ => Refusal::Passing(chain(&error)),
+        sent.await.map_err(|error| {
+            self.places.free(place);
+            match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => Refusal::TooLarge(chain(&error)),
+                _ => Refusal::Passing(chain(&error)),
+            }
         })
     }
 
@@ -106,8 +147,9 @@ impl Publishing {
     pub async fn next(&mut self) -> Option<(u64, Result<Stored, Refusal>)> {
         loop {
             let answer = self.answers.next().await?;
-            let ticket = answer.subject.get(self.inbox.len()..);
-            if let Some(ticket) = ticket.and_then(|ticket| ticket.parse().ok()) {
+            let place = answer.subject.get(self.inbox.len()..);
+            let place = place.and_then(|place| place.parse().ok());
+            if let Some(ticket) = place.and_then(|place| self.places.free(place)) {
                 return Some((ticket, read(&answer)));
             }
         }
