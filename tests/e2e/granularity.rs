@@ -7,8 +7,8 @@ use async_nats::jetstream::stream;
 use bytes::Bytes;
 use farm_core::chunk::{ChunkRange, read_tasks};
 use farm_core::envelope;
-use farm_core::http::{NDJSON, Problem};
-use farm_core::job::{ChunkBounds, JobSpec};
+use farm_core::http::{Accepted, NDJSON, Problem};
+use farm_core::job::{ChunkPlan, JobSpec};
 use farm_core::telemetry::{Moments, WorkerTelemetry};
 use farm_core::topology::key;
 use farm_core::{JobId, TaskKey};
@@ -252,10 +252,19 @@ async fn cut_off_and_repeated(queue: &Queue, other: &Replica, tasks: usize) -> J
     accepted.job
 }
 
-async fn stored_bounds(queue: &Queue, job: &JobId) -> Option<ChunkBounds> {
+async fn plan(queue: &Queue, job: &JobId) -> ChunkPlan {
     let spec = queue.on_nats.jobs().await.get(key::spec(job)).await;
     let spec: JobSpec = serde_json::from_slice(&spec.unwrap().unwrap()).unwrap();
-    spec.chunks
+    spec.chunks.unwrap()
+}
+
+/// Asserts that the messages of small tasks end where `plan` says.
+fn assert_planned(messages: &[Message], plan: &ChunkPlan) {
+    let last = messages.len() - 1;
+    for (index, message) in messages.iter().enumerate() {
+        let (tasks, most) = (message.tasks.len(), plan.at(message.first).tasks as usize);
+        assert!(tasks == most || index == last && tasks < most, "{plan:?}");
+    }
 }
 
 #[tokio::test]
@@ -270,8 +279,58 @@ async fn a_repeat_cuts_the_body_where_the_first_submit_did() {
     let job = cut_off_and_repeated(&queue, &other, TASKS).await;
     let messages = queue.messages(&job).await;
     assert_complete(&messages, TASKS);
-    assert!(messages.iter().all(|message| message.first % 41 == 0));
-    assert_eq!(stored_bounds(&queue, &job).await.unwrap().tasks, 41);
+    let plan = plan(&queue, &job).await;
+    assert!(plan.is_final);
+    assert_eq!(plan.at(0).tasks, 41);
+    assert_planned(&messages, &plan);
+}
+
+/// `farm submit` always sends a key.
+#[tokio::test]
+async fn slow_lines_with_a_key_do_not_wait_for_company_either() {
+    let queue = Queue::of("256").await;
+    let (body, pieces) = streamed();
+    let keyed = queue.submit().header("Idempotency-Key", "slow");
+    let submitting = tokio::spawn(keyed.body(pieces).send());
+    for come in 1..=3 {
+        let line = lines(come - 1..come);
+        body.send(Ok(Bytes::from(line))).await.unwrap();
+        eventually("it is queued", SOON, async || {
+            let state = queue.stream().await.cached_info().state.clone();
+            (state.messages == come as u64).then_some(())
+        })
+        .await;
+    }
+    body.send(Ok(Bytes::from(lines(3..2000)))).await.unwrap();
+    drop(body);
+    let accepted = submitting.await.unwrap().unwrap();
+    let job = accepted.json::<Accepted>().await.unwrap().job;
+    let messages = queue.messages(&job).await;
+    assert_complete(&messages, 2000);
+    assert_eq!(largest(&messages), 256, "what comes fast travels together");
+    assert_planned(&messages, &plan(&queue, &job).await);
+}
+
+#[tokio::test]
+async fn the_first_job_of_a_farm_is_measured_and_put_together_with_a_key_too() {
+    const TASKS: usize = 20_000;
+    let nats = NatsServer::start().await;
+    let function = Function::sleeper(&nats);
+    let farm = function.clone().start().await;
+    let on_nats = FarmOnNats::connect(&nats, &function).await;
+    let request = farm.http.request(Method::POST, "/");
+    let request = request.header("content-type", NDJSON);
+    let request = request
+        .header("Idempotency-Key", "first")
+        .body(lines(0..TASKS));
+    let job = farm.http.submitted(request).await.job;
+    let status = farm.http.ended(&job, SOON).await;
+    assert_eq!((status.done, status.failed), (TASKS as u64, 0));
+    let stream = on_nats
+        .jetstream
+        .get_stream(on_nats.topology.tasks_stream());
+    let messages = stream.await.unwrap().cached_info().state.last_sequence;
+    assert!(messages < TASKS as u64 / 2, "{messages} messages");
 }
 
 #[tokio::test]

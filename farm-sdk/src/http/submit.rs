@@ -2,6 +2,7 @@
 //! cut into values, values split into tasks by the user's emitter, tasks published in a window.
 
 mod hand;
+mod packing;
 mod publish;
 mod read;
 mod room;
@@ -21,7 +22,7 @@ use farm_core::http::{
     Accepted, CALLBACK_URL_HEADER, DEADLINE_HEADER, IDEMPOTENCY_KEY_HEADER, MESSAGE_PACK, NDJSON,
     OCTET_STREAM,
 };
-use farm_core::job::{ChunkBounds, JobSpec};
+use farm_core::job::{ChunkBounds, ChunkPlan, JobSpec};
 use farm_core::quantity::parse_duration;
 use farm_core::{Codec, JobId};
 use farm_http::Turn;
@@ -38,6 +39,7 @@ use crate::clock;
 use crate::runtime::broker::Broker;
 use crate::runtime::jobs::{Claim, Jobs, has_ended};
 use crate::runtime::outcomes;
+use packing::Packing;
 use publish::Publisher;
 use read::{Form, Tasks};
 pub(crate) use room::Room;
@@ -53,11 +55,6 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How often, and how far apart, a refused job is tried to be cancelled.
 const CANCEL_ATTEMPTS: usize = 60;
 const CANCEL_PAUSE: Duration = Duration::from_secs(5);
-/// One message a task.
-const ALONE: ChunkBounds = ChunkBounds {
-    tasks: 1,
-    body_bytes: 0,
-};
 /// Longest `?wait=`.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -274,25 +271,39 @@ async fn take_in(
         }
     };
     let left = tasks.has_ended().then_some(held.len() as u64);
-    let mut spec = JobSpec {
+    let body_bytes = publish::most_bytes(broker);
+    let spec = JobSpec {
         created_seconds: clock::now_seconds(),
         accepted: None,
         deadline_seconds: request.deadline.map(|deadline| deadline.as_secs_f64()),
         callback_url: request.callback_url.clone(),
-        chunks: request.idempotency_key.as_ref().map(|_| ChunkBounds {
-            tasks: face.tasks_in_next_message(left),
-            body_bytes: publish::most_bytes(broker),
+        chunks: request.idempotency_key.as_ref().map(|_| {
+            ChunkPlan::from_start(ChunkBounds {
+                tasks: face.tasks_in_next_message(left),
+                body_bytes,
+            })
         }),
     };
-    let announced = Jobs::new(broker).create_spec(&job, spec.clone()).await?;
-    if spec.chunks.is_some() {
-        // A first submit that tells nothing of it sent every task alone.
-        spec.chunks = announced.chunks.or(Some(ALONE));
+    let announced = Jobs::new(broker).announce(&job, spec).await?;
+    if let Some(accepted) = announced.spec.accepted {
+        // The first submit of this key came to its end meanwhile.
+        reading.abort();
+        return Ok(Accepted {
+            job,
+            accepted,
+            repeated: true,
+        });
     }
-    let mut publisher = Publisher::open(face, broker, &job, &request, spec.chunks).await?;
+    let spec = announced.spec.clone();
+    let packing = Packing::new(announced, body_bytes);
+    let mut publisher = Publisher::open(face, broker, &job, &request, packing).await?;
     let stored = async {
         publisher.publish_all(held, &mut tasks).await?;
-        spec.accepted = Some(publisher.accepted());
+        let spec = JobSpec {
+            accepted: Some(publisher.accepted()),
+            chunks: publisher.plan(),
+            ..spec
+        };
         seal(broker, &job, &spec).await
     };
     if let Err(refusal) = stored.await {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{self, CreateErrorKind, Operation};
+use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, UpdateErrorKind};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use farm_core::JobId;
 use farm_core::http::{JobState, JobStatus};
-use farm_core::job::{JobCancel, JobProgress, JobSpec};
+use farm_core::job::{ChunkPlan, JobCancel, JobProgress, JobSpec};
 use farm_core::topology::key;
 use futures_util::StreamExt;
 use serde::Serialize;
@@ -37,6 +37,13 @@ pub(crate) struct JobRecord {
     /// Revision of `progress` in the bucket; 0 if there is none.
     pub revision: u64,
     pub cancel: Option<JobCancel>,
+}
+
+/// How a job was announced.
+pub(crate) struct Announced {
+    pub spec: JobSpec,
+    /// Of `spec` in the bucket, if this submit is the first and may change it.
+    pub revision: Option<u64>,
 }
 
 /// Who an idempotency key belongs to.
@@ -74,6 +81,13 @@ impl<'a> Jobs<'a> {
 
     /// As `get`, but answered by the stream's leader: another replica may lag behind.
     async fn latest<T: DeserializeOwned>(&self, key: String) -> Result<Option<T>, Unavailable> {
+        Ok(self.latest_revision(key).await?.0)
+    }
+
+    async fn latest_revision<T: DeserializeOwned>(
+        &self,
+        key: String,
+    ) -> Result<(Option<T>, u64), Unavailable> {
         let subject = format!("{}{key}", self.store.prefix);
         let message = match self
             .store
@@ -83,12 +97,13 @@ impl<'a> Jobs<'a> {
         {
             Ok(message) => message,
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                return Ok(None);
+                return Ok((None, 0));
             }
             Err(error) => return Err(Unavailable::new(&error)),
         };
         // What is deleted leaves a message without a body.
-        Ok(serde_json::from_slice(&message.payload).ok())
+        let value = serde_json::from_slice(&message.payload).ok();
+        Ok((value, message.sequence))
     }
 
     async fn put<T: Serialize>(&self, key: String, value: &T) -> Result<(), Unavailable> {
@@ -102,15 +117,57 @@ impl<'a> Jobs<'a> {
     }
 
     /// Announces `job`, unless it was before: a repeat must not undo what the first has sealed.
-    /// Gives back what it was announced as.
-    pub async fn create_spec(&self, job: &JobId, spec: JobSpec) -> Result<JobSpec, Unavailable> {
+    pub async fn announce(&self, job: &JobId, spec: JobSpec) -> Result<Announced, Unavailable> {
         let json = serde_json::to_vec(&spec).map_err(|e| Unavailable::new(&e))?;
         match self.store.create(key::spec(job), json.into()).await {
-            Ok(_) => Ok(spec),
+            Ok(revision) => Ok(Announced {
+                spec,
+                revision: Some(revision),
+            }),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {
-                let earlier = self.latest_spec(job).await?;
-                earlier.ok_or_else(|| Unavailable(format!("job {job} was forgotten meanwhile")))
+                self.announced_before(job).await
             }
+            Err(error) => Err(Unavailable::new(&error)),
+        }
+    }
+
+    /// What `job` was announced as. If its first submit may still be under way it plans nothing more
+    /// from here on: two that add to one plan would cut at different places.
+    async fn announced_before(&self, job: &JobId) -> Result<Announced, Unavailable> {
+        for _ in 0..ChunkPlan::MOST_SEGMENTS {
+            let (spec, revision) = self.latest_revision(key::spec(job)).await?;
+            let spec: Option<JobSpec> = spec;
+            let mut spec =
+                spec.ok_or_else(|| Unavailable(format!("job {job} was forgotten meanwhile")))?;
+            let plan = spec.chunks.as_mut().filter(|plan| !plan.is_final);
+            let is_open = spec.accepted.is_none();
+            if let Some(plan) = plan.filter(|_| is_open) {
+                plan.is_final = true;
+                if self.update_spec(job, &spec, revision).await?.is_none() {
+                    continue;
+                }
+            }
+            return Ok(Announced {
+                spec,
+                revision: None,
+            });
+        }
+        Err(Unavailable(format!("job {job} changes all the time")))
+    }
+
+    /// Stores `spec` over `revision`, and gives back the new revision; `None` if somebody else has
+    /// written meanwhile.
+    pub async fn update_spec(
+        &self,
+        job: &JobId,
+        spec: &JobSpec,
+        revision: u64,
+    ) -> Result<Option<u64>, Unavailable> {
+        let json = serde_json::to_vec(spec).map_err(|e| Unavailable::new(&e))?;
+        let updated = self.store.update(key::spec(job), json.into(), revision);
+        match updated.await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
             Err(error) => Err(Unavailable::new(&error)),
         }
     }

@@ -22,19 +22,6 @@ use crate::task_error::chain;
 /// More than these are closed.
 const MOST_IDLE: usize = 16;
 
-/// A message that is stored.
-#[allow(
-    dead_code,
-    reason = "who publishes tasks needs to know only that they are stored"
-)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stored {
-    /// Its place in the stream; of a duplicate, that of the first.
-    pub sequence: u64,
-    /// Whether a message with the same id was there already.
-    pub duplicate: bool,
-}
-
 /// Messages on their way, and the answers to them.
 ///
 /// Answers may come in any order, more than once if a message is sent more than once, and never if
@@ -83,13 +70,9 @@ impl Places {
     }
 }
 
-/// What a stream answers: its place for the message, or why it has none.
+/// What a stream answers: where it stored the message, also if it was there before, or why not.
 #[derive(Deserialize)]
 struct Answer {
-    #[serde(default)]
-    seq: u64,
-    #[serde(default)]
-    duplicate: bool,
     error: Option<jetstream::Error>,
 }
 
@@ -144,7 +127,7 @@ impl Publishing {
 
     /// The next answer, and the ticket of the message it is to; `None` when the connection is
     /// closed. To stop waiting for it loses none.
-    pub async fn next(&mut self) -> Option<(u64, Result<Stored, Refusal>)> {
+    pub async fn next(&mut self) -> Option<(u64, Result<(), Refusal>)> {
         loop {
             let answer = self.answers.next().await?;
             let place = answer.subject.get(self.inbox.len()..);
@@ -184,17 +167,14 @@ impl Idle {
     }
 }
 
-fn read(answer: &Message) -> Result<Stored, Refusal> {
+fn read(answer: &Message) -> Result<(), Refusal> {
     if answer.status == Some(StatusCode::NO_RESPONDERS) {
         return Err(Refusal::Passing("no stream takes the message".to_owned()));
     }
     let answer: Answer = serde_json::from_slice(&answer.payload)
         .map_err(|error| Refusal::Passing(format!("the answer cannot be read: {error}")))?;
     match answer.error {
-        None => Ok(Stored {
-            sequence: answer.seq,
-            duplicate: answer.duplicate,
-        }),
+        None => Ok(()),
         Some(error) => Err(broker::stream_refusal(&error)),
     }
 }
@@ -236,7 +216,7 @@ mod tests {
         ticket
     }
 
-    async fn answer(publishing: &mut Publishing) -> (u64, Result<Stored, Refusal>) {
+    async fn answer(publishing: &mut Publishing) -> (u64, Result<(), Refusal>) {
         within("an answer", SOON, publishing.next()).await.unwrap()
     }
 
@@ -248,19 +228,27 @@ mod tests {
             let id = (NATS_MESSAGE_ID, &*number.to_string());
             assert_eq!(send(&mut publishing, id, 1).await, number);
         }
-        for sequence in 1..=500 {
-            let stored = Stored {
-                sequence,
-                duplicate: false,
-            };
-            assert_eq!(answer(&mut publishing).await, (sequence, Ok(stored)));
+        for number in 1..=500 {
+            assert_eq!(answer(&mut publishing).await, (number, Ok(())));
         }
         let again = send(&mut publishing, (NATS_MESSAGE_ID, "7"), 1).await;
-        let stored = Stored {
-            sequence: 7,
-            duplicate: true,
-        };
-        assert_eq!(answer(&mut publishing).await, (again, Ok(stored)));
+        assert_eq!(answer(&mut publishing).await, (again, Ok(())));
+        assert_eq!(
+            publishing.places.tickets.len(),
+            500,
+            "places are used again"
+        );
+    }
+
+    #[test]
+    fn a_place_is_free_once_its_answer_came_and_not_before() {
+        let mut places = Places::default();
+        assert_eq!((places.take(1), places.take(2)), (0, 1));
+        assert_eq!(places.free(0), Some(1));
+        assert_eq!(places.free(0), None, "a second answer is nobody's");
+        assert_eq!(places.free(7), None);
+        assert_eq!((places.take(3), places.take(4)), (0, 2));
+        assert_eq!(places.free(1), Some(2));
     }
 
     #[tokio::test]

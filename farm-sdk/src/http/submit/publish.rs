@@ -2,6 +2,7 @@
 //! once, each acknowledged before its tasks count.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use async_nats::header::NATS_MESSAGE_ID;
@@ -9,19 +10,21 @@ use async_nats::{HeaderMap, HeaderName, Subject};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use farm_core::chunk::{ChunkId, ChunkRange, read_tasks};
-use farm_core::job::ChunkBounds;
+use farm_core::job::ChunkPlan;
 use farm_core::{Codec, JobId, TaskId, TaskKey, envelope};
+use futures_util::FutureExt;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use super::hand::{self, Hand};
+use super::packing::{Next, Packing};
 use super::{Request, Tasks};
 use crate::codec;
 use crate::granularity::{Granularity, MOST_BYTES};
 use crate::http::Face;
 use crate::http::refusal::Refusal;
 use crate::runtime::broker::{self, Broker};
-use crate::runtime::publishing::{Publishing, Stored};
+use crate::runtime::publishing::Publishing;
 
 /// Messages on their way at once.
 const WINDOW: usize = 1024;
@@ -38,6 +41,8 @@ const EAGER: usize = 8;
 const TRIAL_TASKS: u64 = 256;
 /// How long the others wait for that: tasks that take longer travel alone anyway.
 const TRIAL: Duration = Duration::from_millis(100);
+/// Answers that are noted before the next messages are sent.
+const ANSWERS_AT_ONCE: usize = 64;
 /// Room for headers in what the server takes as a message.
 const HEADERS_BYTES: usize = 4 << 10;
 
@@ -47,6 +52,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static(envelope::TRACEPARENT);
 
 pub(crate) struct Publisher<'a> {
     face: &'a Face,
+    broker: &'a Broker,
     job: &'a JobId,
     subject: Subject,
     deadline: Option<String>,
@@ -62,14 +68,6 @@ pub(crate) struct Publisher<'a> {
     trouble: Option<Trouble<'a>>,
     /// How long the rest of the job waits for the service time of its first tasks.
     trial_until: Option<Instant>,
-}
-
-/// Where messages end.
-enum Packing {
-    /// At the same places whenever the body is sent.
-    Fixed(ChunkBounds),
-    /// Where it suits the workers now; with so many bytes at most.
-    Adaptive(u64),
 }
 
 /// A message that was sent, and is kept until all before it are stored, too.
@@ -97,18 +95,20 @@ struct Trouble<'a> {
 }
 
 impl<'a> Publisher<'a> {
-    /// `bounds` are where messages must end, if that matters.
+    /// # Errors
+    /// The connection to NATS is closed.
     pub async fn open(
         face: &'a Face,
-        broker: &Broker,
+        broker: &'a Broker,
         job: &'a JobId,
         request: &'a Request,
-        bounds: Option<ChunkBounds>,
+        packing: Packing,
     ) -> Result<Self, Refusal> {
         let publishing = face.publishing.take(&broker.client).await;
         let publishing = publishing.map_err(|refusal| Refusal::unavailable(text(refusal)))?;
         Ok(Self {
             face,
+            broker,
             job,
             subject: Subject::from(broker.topology.task_subject(job)),
             deadline: request
@@ -116,10 +116,7 @@ impl<'a> Publisher<'a> {
                 .map(|d| envelope::format_seconds(d.as_secs_f64())),
             traceparent: request.traceparent.as_deref(),
             codec: request.form.tasks_in,
-            packing: match bounds {
-                Some(bounds) => Packing::Fixed(bounds),
-                None => Packing::Adaptive(most_bytes(broker)),
-            },
+            packing,
             hand: Hand::default(),
             next_sequence: 0,
             accepted: 0,
@@ -136,6 +133,11 @@ impl<'a> Publisher<'a> {
         self.accepted
     }
 
+    /// Where the messages end, if a repeat has to know.
+    pub fn plan(&self) -> Option<ChunkPlan> {
+        self.packing.made()
+    }
+
     /// What can serve another job once this one's tasks are stored.
     pub fn into_publishing(self) -> Publishing {
         self.publishing
@@ -150,17 +152,17 @@ impl<'a> Publisher<'a> {
         held.into_iter().for_each(|task| self.hand.add(task));
         self.hand.ended = tasks.has_ended();
         loop {
-            self.send_off().await;
+            self.send_off().await?;
             let is_waiting = !self.window.is_empty();
             if self.hand.ended && self.hand.is_empty() && !is_waiting {
                 return Ok(());
             }
             let trial = self.trial();
-            let wants_more = !self.hand.ended && !self.hand.next(self.bounds()).full;
+            let wants_more = !self.hand.ended && self.next() == Next::Wait;
             let overdue = self.window.front().map_or_else(Instant::now, Sent::overdue);
             tokio::select! {
                 biased;
-                answer = self.publishing.next(), if is_waiting => self.note(answer)?,
+                answer = self.publishing.next(), if is_waiting => self.note_all(answer)?,
                 more = tasks.recv_all(), if wants_more => {
                     for task in more.into_iter().flatten() {
                         self.hand.add(task.map_err(|refusal| *refusal)?);
@@ -170,26 +172,26 @@ impl<'a> Publisher<'a> {
                 () = tokio::time::sleep_until(overdue), if is_waiting => {}
                 () = self.face.service_times.known(), if trial.is_some() => {}
                 () = tokio::time::sleep_until(trial.unwrap_or(overdue)), if trial.is_some() => {}
+                // The trial ended between two looks at the clock.
+                else => {}
             }
             self.settle().await?;
         }
     }
 
-    fn bounds(&self) -> ChunkBounds {
-        match self.packing {
-            Packing::Fixed(bounds) => bounds,
-            Packing::Adaptive(body_bytes) => ChunkBounds {
-                tasks: self.face.tasks_in_next_message(self.hand.left()),
-                body_bytes,
-            },
-        }
+    /// What becomes of the tasks in hand. While messages are on their way the next may wait for more
+    /// tasks, for no longer than those take; one that comes alone leaves alone.
+    fn next(&self) -> Next {
+        let wish = self.face.tasks_in_next_message(self.hand.left());
+        let idle = self.window.len() < EAGER;
+        self.packing
+            .next(&self.hand, self.next_sequence, wish, idle)
     }
 
     /// Until when nothing more is sent: the first tasks of a farm of which nothing is known yet are to
     /// tell how long tasks take, before a million of them have left one by one.
     fn trial(&mut self) -> Option<Instant> {
-        let is_adaptive = matches!(self.packing, Packing::Adaptive(_));
-        if !is_adaptive || self.face.config.granularity != Granularity::Auto {
+        if !self.packing.is_adaptive() || self.face.config.granularity != Granularity::Auto {
             return None;
         }
         let workers = self.face.service_times.workers();
@@ -204,29 +206,34 @@ impl<'a> Publisher<'a> {
         (Instant::now() < until).then_some(until)
     }
 
-    /// Sends what is in hand and need not, or cannot, wait for company. While messages are on their
-    /// way the next may wait for more tasks, for no longer than those take; one that comes alone
-    /// leaves alone.
-    async fn send_off(&mut self) {
+    /// Sends what is in hand and need not, or cannot, wait for company.
+    async fn send_off(&mut self) -> Result<(), Refusal> {
         while self.window.len() < WINDOW
             && self.window_bytes < WINDOW_BYTES
             && self.trial().is_none()
         {
-            let lot = self.hand.next(self.bounds());
-            let idle = self.window.len() < EAGER && matches!(self.packing, Packing::Adaptive(_));
-            if lot.tasks == 0 || !(lot.full || idle) {
-                return;
+            match self.next() {
+                Next::Wait => return Ok(()),
+                Next::Send(tasks) => {
+                    let body = self.hand.take(tasks);
+                    self.publish(tasks, body).await;
+                }
+                Next::Plan(bounds) => {
+                    let first = self.next_sequence;
+                    let planning = self.packing.plan(self.broker, self.job, first, bounds);
+                    planning.await?;
+                }
             }
-            let body = self.hand.take(lot.tasks);
-            self.publish(lot.tasks, body).await;
         }
+        Ok(())
     }
 
     async fn publish(&mut self, tasks: usize, body: Bytes) {
         let first = self.next_sequence;
         self.next_sequence += tasks as u64;
-        let task = TaskId::new(self.job.clone(), TaskKey::from_sequence(first));
-        let span = self.face.tracer.submit(&task, self.traceparent);
+        let span = self.face.tracer.submit(self.traceparent, || {
+            TaskId::new(self.job.clone(), TaskKey::from_sequence(first))
+        });
         self.window_bytes += body.len();
         self.window.push_back(Sent {
             ticket: self.publishing.ticket(),
@@ -257,10 +264,22 @@ impl<'a> Publisher<'a> {
         sent.when = Instant::now();
     }
 
-    fn note(
+    /// Notes an answer, and those that have come with it.
+    fn note_all(
         &mut self,
-        answer: Option<(u64, Result<Stored, broker::Refusal>)>,
+        answer: Option<(u64, Result<(), broker::Refusal>)>,
     ) -> Result<(), Refusal> {
+        self.note(answer)?;
+        for _ in 0..ANSWERS_AT_ONCE {
+            match self.publishing.next().now_or_never() {
+                Some(answer) => self.note(answer)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, answer: Option<(u64, Result<(), broker::Refusal>)>) -> Result<(), Refusal> {
         let Some((ticket, answer)) = answer else {
             return Err(Refusal::unavailable("the connection to NATS is closed"));
         };
@@ -270,7 +289,7 @@ impl<'a> Publisher<'a> {
             && !matches!(sent.answer, Answer::Stored)
         {
             sent.answer = match answer {
-                Ok(_) => Answer::Stored,
+                Ok(()) => Answer::Stored,
                 Err(refusal) => Answer::Refused(refusal),
             };
         }
@@ -298,7 +317,11 @@ impl<'a> Publisher<'a> {
                 Answer::Refused(refusal) => refusal.clone(),
             };
             match refusal {
-                broker::Refusal::TooLarge(_) if oldest.tasks > 1 => self.split_oldest().await?,
+                broker::Refusal::TooLarge(_)
+                    if oldest.tasks > 1 && self.packing.shrink(oldest.body.len() as u64 / 2) =>
+                {
+                    self.split_oldest().await?;
+                }
                 refusal => self.try_again(refusal).await?,
             }
         }
@@ -358,9 +381,6 @@ impl<'a> Publisher<'a> {
         let Some(large) = self.window.pop_front() else {
             return Ok(());
         };
-        if let Packing::Adaptive(most_bytes) = &mut self.packing {
-            *most_bytes = (*most_bytes).min(large.body.len() as u64 / 2);
-        }
         self.window_bytes -= large.body.len();
         let tasks = read_tasks(large.tasks, large.body.clone())
             .map_err(|error| Refusal::unavailable(error.to_string()))?;
@@ -463,18 +483,18 @@ impl Sent {
     fn headers(&self, job: &JobId, codec: Codec, deadline: Option<&str>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         codec::note(&mut headers, codec);
-        match ChunkRange::new(self.first, self.tasks) {
+        let mut id = String::with_capacity(job.as_str().len() + 32);
+        // Writing to a string cannot fail.
+        let _ = match ChunkRange::new(self.first, self.tasks) {
             Ok(range) if self.tasks > 1 => {
                 headers.insert(CHUNK, range.to_string());
                 let job = job.clone();
-                headers.insert(NATS_MESSAGE_ID, ChunkId { job, range }.to_string());
+                write!(id, "{}", ChunkId { job, range })
             }
-            _ => {
-                let task = TaskId::new(job.clone(), TaskKey::from_sequence(self.first));
-                // Its key is in it, too.
-                headers.insert(NATS_MESSAGE_ID, task.to_string());
-            }
-        }
+            // The key of the task is in it, too.
+            _ => write!(id, "{job}.{}", self.first),
+        };
+        headers.insert(NATS_MESSAGE_ID, id);
         if let Some(deadline) = deadline {
             headers.insert(DEADLINE_SECONDS, deadline);
         }
