@@ -179,7 +179,7 @@ mod tests {
         let provider = SdkTracerProvider::builder().build();
         let tracer = provider.tracer("test");
         let tracer = Tracer(Some(Arc::new(Exporting { provider, tracer })));
-        let task = "j.0".parse().unwrap();
+        let task: TaskId = "j.0".parse().unwrap();
         let submit = tracer.submit(None, || task.clone()).traceparent().unwrap();
         let attempt = tracer
             .attempt(&task, 1, Some(&submit))
