@@ -51,7 +51,7 @@ class Aim:
         sign = "≥" if self.at_least else "≤"
         for what, values in self.figures(runs):
             met = "met" if self.is_met(values) else "**not met**"
-            yield [what, f"{sign} {written(self.bound)} {self.unit}".rstrip(), spread(values), met]
+            yield [what, f"{sign} {self.bound:,g} {self.unit}".rstrip(), spread(values), met]
 
 
 def ratios(run: Json, key: str) -> list[float]:
@@ -81,7 +81,7 @@ def throughput_ratio(granularity: str) -> Callable[[list[Json]], Figures]:
 def throughput_rate(runs: list[Json]) -> Figures:
     """Give the rate of the farm with automatic granularity."""
     for name, run in plain_cases(runs, "auto"):
-        yield f"{name}: tasks/s", [farm["tasks_per_second"] for farm in run["farm"]]
+        yield f"{name}: farm", [farm["tasks_per_second"] for farm in run["farm"]]
 
 
 def latency_ratio(quantile: str) -> Callable[[list[Json]], Figures]:
@@ -111,7 +111,7 @@ def ingest_rate(runs: list[Json]) -> Figures:
     for run in runs:
         if run["tasks_per_message"] > 1:
             values = [farm["tasks_per_second"] for farm in run["farm"]]
-            yield f"{run['tasks_per_message']} tasks in a message: tasks/s", values
+            yield f"{run['tasks_per_message']} tasks in a message: farm", values
 
 
 def cold_start(runs: list[Json]) -> Figures:
@@ -141,9 +141,9 @@ AIMS = (
     Aim("latency", "", 1.5, False, latency_ratio("p99")),
     Aim("granularity", "", 0.90, True, efficiency),
     Aim("footprint", "ms", 30, False, cold_start),
-    Aim("footprint", "MB", 10, False, idle_worker("resident_bytes", "resident, MB", 1e-6)),
+    Aim("footprint", "MB", 10, False, idle_worker("resident_bytes", "resident memory", 1e-6)),
     # It keeps one pull open.
-    Aim("footprint", "/s", 1, False, idle_worker("wake_ups_per_second", "wake-ups/s")),
+    Aim("footprint", "a second", 1, False, idle_worker("wake_ups_per_second", "wake-ups")),
     Aim("ingest", "tasks/s", 100_000, True, ingest_rate),
 )
 

@@ -14,9 +14,9 @@ use crate::task::{Work, spin_rounds_per_microsecond};
 
 const SERVICE_MICROSECONDS: [u64; 6] = [0, 1, 10, 100, 1_000, 10_000];
 const WORKERS: usize = 2;
-const GRANULARITIES: [&str; 2] = ["off", "auto"];
-/// The most tasks of a trial, and the most time that they compute, in microseconds.
-const TRIAL_TASKS: u64 = 50_000;
+/// `FARM_GRANULARITY`, and the most tasks of a trial.
+const GRANULARITIES: [(&str, u64); 2] = [("off", 5_000), ("auto", 50_000)];
+/// The most time that the tasks of a trial compute, in microseconds.
 const TRIAL_MICROSECONDS: u64 = 500_000;
 /// From here on a user is told to write a function that blocks.
 const BLOCKING_MICROSECONDS: u64 = 1_000;
@@ -61,14 +61,11 @@ struct Case {
     granularity: &'static str,
     #[serde(skip)]
     spin_rounds: u64,
+    #[serde(skip)]
+    trial_tasks: u64,
 }
 
 impl Case {
-    fn trial_tasks(self) -> u64 {
-        let tasks = TRIAL_MICROSECONDS.checked_div(self.service_microseconds);
-        tasks.unwrap_or(TRIAL_TASKS).clamp(20, TRIAL_TASKS)
-    }
-
     async fn run(self, bench: &Bench, tasks: u64) -> Result<Point, Error> {
         let standard = FarmSetup::standard(&bench.settings, WORKERS, self.granularity);
         let farm = Farm::start(FarmSetup {
@@ -83,7 +80,7 @@ impl Case {
             spin_rounds: self.spin_rounds,
             ..Work::plain(tasks)
         };
-        let cold_tasks = COLD_TASKS.min(self.trial_tasks()).min(tasks);
+        let cold_tasks = COLD_TASKS.min(self.trial_tasks).min(tasks);
         farm.warm_up(work(cold_tasks)).await?;
         let run = farm.run(work(tasks)).await?;
         Ok(Point::new(run, self.service_microseconds))
@@ -104,14 +101,16 @@ pub(super) async fn run(bench: &Bench) -> Result<Findings, Error> {
     for service_microseconds in SERVICE_MICROSECONDS {
         let what = format!("granularity: {service_microseconds} µs");
         let mut sides = Vec::new();
-        for granularity in GRANULARITIES {
+        for (granularity, most) in GRANULARITIES {
+            let trial_tasks = TRIAL_MICROSECONDS.checked_div(service_microseconds);
             let case = Case {
                 service_microseconds,
                 granularity,
                 spin_rounds: (service_microseconds as f64 * rounds_per_microsecond) as u64,
+                trial_tasks: trial_tasks.unwrap_or(most).clamp(20, most),
             };
             let trial = async |tasks| Ok(case.run(bench, tasks).await?.run.tasks_per_second);
-            let tasks = fitting(bench, &what, case.trial_tasks(), trial).await?;
+            let tasks = fitting(bench, &what, case.trial_tasks, trial).await?;
             sides.push(((case, tasks), Vec::new()));
         }
         in_turns(bench, &what, &mut sides, async |(case, tasks)| {
@@ -180,7 +179,7 @@ fn figure(results: &[Series]) -> Figure {
         });
         Curve::new(format!("{granularity}, {name}"), points)
     };
-    let curves = GRANULARITIES.into_iter().flat_map(|granularity| {
+    let curves = GRANULARITIES.into_iter().flat_map(|(granularity, _)| {
         [
             curve(granularity, "of the workers' time", |point| {
                 point.efficiency_ratio
