@@ -42,6 +42,11 @@ bench: nats ## Measure what a farm costs beside a raw NATS loop; tables of docs/
 	@mkdir -p out
 	target/release/farm bench --json out/bench.json --plot out/bench $(ARGS)
 
+.PHONY: bench-docs
+bench-docs: ## Write the tables and the picture of docs/benchmarks.md from what make bench measured
+	@python3 tools/benchmarks.py out/bench.json --document docs/benchmarks.md
+	@cp out/bench/granularity.svg docs/images/bench-efficiency.svg
+
 .PHONY: experiment
 experiment: ## Redo the paper's experiment, training included; writes docs/experiment.md
 	cargo build --release --locked -p farm-cli

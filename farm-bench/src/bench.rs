@@ -1,6 +1,7 @@
 //! The benchmark as a whole: what it is set to, and scenario after scenario.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use crate::error::Error;
 use crate::machine::Machine;
@@ -61,15 +62,23 @@ impl Bench {
     /// # Errors
     /// A process cannot be started or ends early, or tasks are lost or come twice.
     pub async fn run(&self, scenario: Scenario) -> Result<Report, Error> {
-        scenario.run(self).await
+        let begun = Instant::now();
+        let findings = scenario.run(self).await?;
+        Ok(Report {
+            scenario: scenario.name(),
+            elapsed_seconds: begun.elapsed().as_secs_f64(),
+            findings,
+        })
     }
 
-    /// Puts reports together with where they come from.
-    pub fn document(&self, scenarios: Vec<Report>) -> Document {
+    /// Where reports come from, for them to be added.
+    pub fn document(&self) -> Document {
         Document {
             machine: self.machine.clone(),
             pairs: self.settings.pairs,
-            scenarios,
+            run_seconds: self.settings.run_seconds,
+            slots: self.settings.slots,
+            scenarios: Vec::new(),
         }
     }
 

@@ -25,5 +25,5 @@ pub use bench::{Bench, Settings};
 pub use error::Error;
 pub use machine::Machine;
 pub use part::Part;
-pub use report::{Curve, Document, Figure, Report, Table};
+pub use report::{Curve, Document, Figure, Findings, Report, Table};
 pub use scenario::Scenario;

@@ -1,9 +1,10 @@
 //! What scenarios come to: tables for people, all numbers for programs, curves for pictures.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::machine::Machine;
+use crate::statistics::Spread;
 
 /// All that one invocation measured.
 #[derive(Debug, Serialize)]
@@ -12,6 +13,10 @@ pub struct Document {
     pub machine: Machine,
     /// Pairs of runs for every figure.
     pub pairs: usize,
+    /// How long a run is meant to take, in seconds.
+    pub run_seconds: f64,
+    /// `FARM_SLOTS` of the workers.
+    pub slots: usize,
     /// One for each scenario, in the order they ran.
     pub scenarios: Vec<Report>,
 }
@@ -20,9 +25,18 @@ pub struct Document {
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Its name.
-    pub scenario: String,
+    pub scenario: &'static str,
+    /// How long it took, in seconds.
+    pub elapsed_seconds: f64,
+    /// What was found.
+    #[serde(flatten)]
+    pub findings: Findings,
+}
+
+/// What was found: for people, for pictures, for programs.
+#[derive(Debug, Serialize)]
+pub struct Findings {
     /// For people.
-    #[serde(skip)]
     pub tables: Vec<Table>,
     /// For pictures.
     #[serde(skip)]
@@ -31,8 +45,19 @@ pub struct Report {
     pub runs: Vec<Value>,
 }
 
+impl Findings {
+    /// With what serialises as the runs.
+    pub(crate) fn new(tables: Vec<Table>, figures: Vec<Figure>, runs: &[impl Serialize]) -> Self {
+        Self {
+            tables,
+            figures,
+            runs: runs.iter().map(|run| json!(run)).collect(),
+        }
+    }
+}
+
 /// A table for people.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Table {
     /// What it is about.
     pub title: String,
@@ -87,4 +112,21 @@ pub struct Curve {
     pub name: String,
     /// Points from left to right: x, and the median, least and most of y.
     pub points: Vec<(f64, f64, f64, f64)>,
+}
+
+impl Curve {
+    /// The points at which there are values.
+    pub(crate) fn new<V: IntoIterator<Item = f64>>(
+        name: impl Into<String>,
+        points: impl IntoIterator<Item = (f64, V)>,
+    ) -> Self {
+        let points = points.into_iter().filter_map(|(x, values)| {
+            let y = Spread::of(values)?;
+            Some((x, y.median, y.least, y.most))
+        });
+        Self {
+            name: name.into(),
+            points: points.collect(),
+        }
+    }
 }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+/// JSON of a task where its size is not what is measured, in bytes.
+pub(crate) const PLAIN_BYTES: usize = 128;
 const WARM_UP_SECONDS: f64 = 2.0;
 
 /// One task, as JSON `[intended_nanoseconds, spin_rounds, padding]`.
@@ -44,6 +46,16 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// Tasks of the usual size that compute nothing, as fast as can be.
+    pub fn plain(tasks: u64) -> Self {
+        Self {
+            tasks,
+            task_bytes: PLAIN_BYTES,
+            spin_rounds: 0,
+            rate_per_second: None,
+        }
+    }
+
     /// Tasks at the beginning of a run at a fixed rate whose latency does not count: parts warm up,
     /// and a farm holds the first tasks of a job for up to a second, to refuse it whole.
     pub fn warm_up_tasks(&self) -> u64 {

@@ -14,6 +14,7 @@ use farm_core::{FarmName, JobId};
 use futures_util::StreamExt;
 
 use super::{LIMIT_SECONDS, Reading, Run, Storage};
+use crate::bench::Settings;
 use crate::child::{Process, guarded, itself};
 use crate::error::Error;
 use crate::function::Variant;
@@ -37,6 +38,21 @@ pub(crate) struct FarmSetup {
     pub variant: Variant,
     /// The program of the function; this one itself if absent.
     pub program: Option<PathBuf>,
+}
+
+impl FarmSetup {
+    /// A farm whose jobs are split, in file storage.
+    pub fn standard(settings: &Settings, workers: usize, granularity: &str) -> Self {
+        Self {
+            nats_server: settings.nats_server.clone(),
+            storage: Storage::File,
+            workers,
+            slots: settings.slots,
+            granularity: granularity.to_owned(),
+            variant: Variant::Split,
+            program: None,
+        }
+    }
 }
 
 /// A farm with one emitter, one collector and some workers, all ready.

@@ -7,52 +7,64 @@ use bytes::Bytes;
 use farm_core::envelope::{self, Ending, OutcomeLine};
 use futures_util::StreamExt;
 use serde::Serialize;
-use serde_json::json;
 
+use super::turns::{Pairs, fitting, trial_tasks};
 use crate::bench::Bench;
 use crate::child::guarded;
 use crate::error::Error;
 use crate::function::Variant;
-use crate::report::{Report, Table};
+use crate::report::{Findings, Table};
 use crate::run::{Farm, FarmSetup, LIMIT_SECONDS, RawLoop, RawSetup, Storage, encode};
 use crate::statistics::spread;
-use crate::task::{Task, Work};
+use crate::task::{PLAIN_BYTES, Task, Work};
 
-const TASK_BYTES: usize = 128;
 const WORKERS: usize = 4;
-const TRIAL_TASKS: u64 = 5_000;
+/// A body of more is no ordinary one, and has to fit into memory.
 const MOST_TASKS: u64 = 2_000_000;
-/// `FARM_GRANULARITY` of the farm, and tasks in a message of the raw loop beside it.
-const GRANULARITIES: [(&str, u32); 2] = [("off", 1), ("auto", 1024)];
+/// Tasks in a message: not `auto`, as that is one where there are no workers to say how long they take.
+const CHUNKS: [u32; 2] = [1, 256];
 
-/// Rates of one granularity, pair by pair.
-#[derive(Debug, Serialize)]
-struct Rates {
-    granularity: &'static str,
+/// One run.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Flow {
     tasks: u64,
-    raw_per_second: Vec<f64>,
-    farm_per_second: Vec<f64>,
+    tasks_per_second: f64,
+}
+
+impl Flow {
+    fn since(begun: Instant, tasks: u64) -> Self {
+        Self {
+            tasks,
+            tasks_per_second: tasks as f64 / begun.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+/// The runs with so many tasks in a message.
+#[derive(Debug, Serialize)]
+struct Series {
+    tasks_per_message: u32,
+    #[serde(flatten)]
+    pairs: Pairs<Flow>,
 }
 
 /// NDJSON over HTTP, beside publishing alone.
-pub(super) async fn ingest(bench: &Bench) -> Result<Report, Error> {
+pub(super) async fn ingest(bench: &Bench) -> Result<Findings, Error> {
     let mut results = Vec::new();
-    for (granularity, chunk) in GRANULARITIES {
-        bench.say(format!("ingest: granularity {granularity}: trial"));
-        let trial = taken_in(bench, granularity, TRIAL_TASKS).await?;
-        let mut rates = Rates::new(granularity, fitting(bench, trial));
-        for pair in 0..bench.settings.pairs {
-            let (number, of) = (pair + 1, bench.settings.pairs);
-            bench.say(format!(
-                "ingest: granularity {granularity}: pair {number} of {of}"
-            ));
-            rates
-                .raw_per_second
-                .push(published(bench, chunk, rates.tasks).await?);
-            let farm = taken_in(bench, granularity, rates.tasks).await?;
-            rates.farm_per_second.push(farm);
-        }
-        results.push(rates);
+    for tasks_per_message in CHUNKS {
+        let what = format!("ingest: {tasks_per_message} in a message");
+        let trial = async |tasks| {
+            let taken_in = taken_in(bench, tasks_per_message, tasks).await?;
+            Ok(taken_in.tasks_per_second)
+        };
+        let tasks = fitting(bench, &what, trial_tasks(tasks_per_message), trial).await?;
+        let tasks = tasks.min(MOST_TASKS);
+        let raw = async || published(bench, tasks_per_message, tasks).await;
+        let farm = async || taken_in(bench, tasks_per_message, tasks).await;
+        results.push(Series {
+            tasks_per_message,
+            pairs: Pairs::run(bench, &what, raw, farm).await?,
+        });
     }
     let mut table = table(
         "NDJSON taken in over HTTP, one connection, tasks/s",
@@ -60,102 +72,73 @@ pub(super) async fn ingest(bench: &Bench) -> Result<Report, Error> {
         &results,
     );
     table.note("From the start of the request until 202: every task is stored. No workers.");
-    table.note("Publish only: the raw emitter, with ids, 1 or 1024 tasks in a message.");
-    Ok(report("ingest", table, &results))
+    table.note("Publish only: the raw emitter, with ids, as many tasks in a message.");
+    Ok(Findings::new(vec![table], Vec::new(), &results))
 }
 
 /// Results over HTTP, beside a consumer on the same stream.
-pub(super) async fn results(bench: &Bench) -> Result<Report, Error> {
+pub(super) async fn results(bench: &Bench) -> Result<Findings, Error> {
     let mut results = Vec::new();
-    for (granularity, _) in GRANULARITIES {
-        bench.say(format!("results: granularity {granularity}"));
-        let trial = farm(bench, granularity, WORKERS, Variant::Split).await?;
-        let trial = trial.run(work(TRIAL_TASKS)).await?.tasks_per_second;
-        let mut rates = Rates::new(granularity, fitting(bench, trial));
-        let farm = farm(bench, granularity, WORKERS, Variant::Split).await?;
-        let end = farm.job(encode(&work(rates.tasks)), false).await?;
-        for pair in 0..bench.settings.pairs {
-            let (number, of) = (pair + 1, bench.settings.pairs);
-            bench.say(format!(
-                "results: granularity {granularity}: pair {number} of {of}"
-            ));
-            rates
-                .raw_per_second
-                .push(consumed(&farm, rates.tasks).await?);
-            let streamed = streamed(&farm, end.accepted.job.as_str(), rates.tasks).await?;
-            rates.farm_per_second.push(streamed);
-        }
-        results.push(rates);
+    for tasks_per_message in CHUNKS {
+        let what = format!("results: {tasks_per_message} in a message");
+        let granularity = tasks_per_message.to_string();
+        let start = async || {
+            let setup = FarmSetup::standard(&bench.settings, WORKERS, &granularity);
+            Farm::start(setup).await
+        };
+        let trial = async |tasks| {
+            let run = start().await?.run(Work::plain(tasks)).await?;
+            Ok(run.tasks_per_second)
+        };
+        let tasks = fitting(bench, &what, trial_tasks(tasks_per_message), trial).await?;
+        let farm = start().await?;
+        let end = farm.job(encode(&Work::plain(tasks)), false).await?;
+        let job = end.accepted.job.as_str();
+        // Not measured: whoever reads first has the server find the messages.
+        consumed(&farm, tasks).await?;
+        let raw = async || consumed(&farm, tasks).await;
+        let streamed = async || streamed(&farm, job, tasks).await;
+        results.push(Series {
+            tasks_per_message,
+            pairs: Pairs::run(bench, &what, raw, streamed).await?,
+        });
     }
     let mut table = table("Results streamed over HTTP, lines/s", "CONSUMER", &results);
     table.note("GET /jobs/{job}/results of a job that has ended, to the last line.");
     table.note("Consumer: an ordered consumer that reads the same messages and does nothing.");
-    Ok(report("results", table, &results))
+    Ok(Findings::new(vec![table], Vec::new(), &results))
 }
 
-impl Rates {
-    fn new(granularity: &'static str, tasks: u64) -> Self {
-        Self {
-            granularity,
-            tasks,
-            raw_per_second: Vec::new(),
-            farm_per_second: Vec::new(),
-        }
-    }
-}
-
-fn fitting(bench: &Bench, per_second: f64) -> u64 {
-    let most = bench.settings.max_tasks.unwrap_or(MOST_TASKS);
-    ((per_second * bench.settings.run_seconds) as u64).clamp(1, most)
-}
-
-fn work(tasks: u64) -> Work {
-    Work {
-        tasks,
-        task_bytes: TASK_BYTES,
-        spin_rounds: 0,
-        rate_per_second: None,
-    }
-}
-
-async fn farm(
-    bench: &Bench,
-    granularity: &str,
-    workers: usize,
-    variant: Variant,
-) -> Result<Farm, Error> {
-    Farm::start(FarmSetup {
-        nats_server: bench.settings.nats_server.clone(),
-        storage: Storage::File,
-        workers,
-        slots: bench.settings.slots,
-        granularity: granularity.to_owned(),
-        variant,
-        program: None,
-    })
-    .await
-}
-
-async fn taken_in(bench: &Bench, granularity: &str, tasks: u64) -> Result<f64, Error> {
-    let farm = farm(bench, granularity, 0, Variant::Direct).await?;
-    let mut line = serde_json::to_vec(&Task::of_size(0, 0, TASK_BYTES)).unwrap_or_default();
+async fn taken_in(bench: &Bench, tasks_per_message: u32, tasks: u64) -> Result<Flow, Error> {
+    let granularity = tasks_per_message.to_string();
+    let setup = FarmSetup {
+        variant: Variant::Direct,
+        ..FarmSetup::standard(&bench.settings, 0, &granularity)
+    };
+    let farm = Farm::start(setup).await?;
+    let mut line = serde_json::to_vec(&Task::of_size(0, 0, PLAIN_BYTES)).unwrap_or_default();
     line.push(b'\n');
     let body = line.repeat(tasks as usize);
     let begun = Instant::now();
     let submitting = farm.submit(body, true);
     let accepted = guarded("an ingest", LIMIT_SECONDS, farm.processes(), submitting).await?;
+    let flow = Flow::since(begun, tasks);
     check("the tasks taken in", accepted.accepted, tasks)?;
-    Ok(tasks as f64 / begun.elapsed().as_secs_f64())
+    Ok(flow)
 }
 
-async fn published(bench: &Bench, chunk: u32, tasks: u64) -> Result<f64, Error> {
+async fn published(bench: &Bench, tasks_per_message: u32, tasks: u64) -> Result<Flow, Error> {
     let server = &bench.settings.nats_server;
-    let setup = RawSetup::baseline(server, Storage::File, 0, chunk);
-    let raw = RawLoop::start(setup, work(tasks)).await?;
-    raw.publish().await
+    let setup = RawSetup::baseline(server, Storage::File, 0, tasks_per_message);
+    let raw = RawLoop::start(setup, Work::plain(tasks)).await?;
+    let tasks_per_second = raw.publish().await?;
+    Ok(Flow {
+        tasks,
+        tasks_per_second,
+    })
 }
 
-async fn streamed(farm: &Farm, job: &str, tasks: u64) -> Result<f64, Error> {
+async fn streamed(farm: &Farm, job: &str, tasks: u64) -> Result<Flow, Error> {
     let failed = || Error::function("stream the results of a job");
     let begun = Instant::now();
     let reading = async {
@@ -175,8 +158,9 @@ async fn streamed(farm: &Farm, job: &str, tasks: u64) -> Result<f64, Error> {
         reading,
     )
     .await?;
+    let flow = Flow::since(begun, tasks);
     check("the lines streamed", lines, tasks)?;
-    Ok(lines as f64 / begun.elapsed().as_secs_f64())
+    Ok(flow)
 }
 
 fn lines_in(piece: &Bytes) -> u64 {
@@ -184,7 +168,7 @@ fn lines_in(piece: &Bytes) -> u64 {
 }
 
 /// Reads the messages of all results without HTTP.
-async fn consumed(farm: &Farm, tasks: u64) -> Result<f64, Error> {
+async fn consumed(farm: &Farm, tasks: u64) -> Result<Flow, Error> {
     let failed = "read the results";
     let client = farm.server.connect().await?;
     let begun = Instant::now();
@@ -219,8 +203,9 @@ async fn consumed(farm: &Farm, tasks: u64) -> Result<f64, Error> {
         reading,
     )
     .await?;
+    let flow = Flow::since(begun, tasks);
     check("the results read", count, tasks)?;
-    Ok(tasks as f64 / begun.elapsed().as_secs_f64())
+    Ok(flow)
 }
 
 fn check(what: &str, found: u64, expected: u64) -> Result<(), Error> {
@@ -234,27 +219,22 @@ fn check(what: &str, found: u64, expected: u64) -> Result<(), Error> {
     }
 }
 
-fn report(scenario: &str, table: Table, results: &[Rates]) -> Report {
-    Report {
-        scenario: scenario.to_owned(),
-        tables: vec![table],
-        figures: Vec::new(),
-        runs: results.iter().map(|rates| json!(rates)).collect(),
-    }
-}
-
-fn table(title: &str, raw: &str, results: &[Rates]) -> Table {
+fn table(title: &str, raw: &str, results: &[Series]) -> Table {
     let title = format!("{title}: median (least–most)");
     let ratio = format!("FARM / {raw}");
-    let mut table = Table::new(title, ["GRANULARITY", "TASKS", raw, "FARM", &ratio]);
-    for rates in results {
-        let pairs = rates.farm_per_second.iter().zip(&rates.raw_per_second);
+    let mut table = Table::new(title, ["IN A MESSAGE", "TASKS", raw, "FARM", &ratio]);
+    for Series {
+        tasks_per_message,
+        pairs,
+    } in results
+    {
+        let rate = |flow: &Flow| flow.tasks_per_second;
         table.row([
-            rates.granularity.to_owned(),
-            rates.tasks.to_string(),
-            spread(rates.raw_per_second.iter().copied()),
-            spread(rates.farm_per_second.iter().copied()),
-            spread(pairs.map(|(farm, raw)| farm / raw)),
+            tasks_per_message.to_string(),
+            pairs.farm.first().map_or(0, |flow| flow.tasks).to_string(),
+            spread(pairs.raw.iter().map(rate)),
+            spread(pairs.farm.iter().map(rate)),
+            spread(pairs.ratios(rate)),
         ]);
     }
     table

@@ -11,14 +11,13 @@ use serde_json::json;
 use crate::bench::Bench;
 use crate::child::{Process, Talker, guarded};
 use crate::error::Error;
-use crate::function::Variant;
 use crate::part::Part;
 use crate::raw::{self, Load};
-use crate::report::{Report, Table};
-use crate::run::{Farm, FarmSetup, Storage, encode, ready};
+use crate::report::{Findings, Table};
+use crate::run::{Farm, FarmSetup, encode, ready};
 use crate::server::Server;
 use crate::statistics::{spread, written};
-use crate::task::{Task, Work};
+use crate::task::{PLAIN_BYTES, Task, Work};
 use crate::usage::{Usage, resident_bytes};
 
 /// How long a replica that has started may settle before it is watched.
@@ -64,7 +63,7 @@ struct Crowd {
     requests_per_second: f64,
 }
 
-pub(super) async fn run(bench: &Bench) -> Result<Report, Error> {
+pub(super) async fn run(bench: &Bench) -> Result<Findings, Error> {
     let mut starts = vec![raw_cold_start(bench).await?];
     let mut idle = Vec::new();
     for subject in subjects(bench) {
@@ -72,23 +71,20 @@ pub(super) async fn run(bench: &Bench) -> Result<Report, Error> {
         idle.extend(idleness(bench, &subject).await?);
     }
     let crowd = crowd(bench).await?;
-    Ok(Report {
-        scenario: "footprint".to_owned(),
-        tables: vec![
-            start_table(&starts),
-            idle_table(&idle, bench),
-            crowd_table(&crowd),
-        ],
-        figures: Vec::new(),
-        runs: vec![json!({ "cold_starts": starts, "idle": idle, "crowd": crowd })],
-    })
+    let tables = vec![
+        start_table(&starts),
+        idle_table(&idle, bench),
+        crowd_table(&crowd),
+    ];
+    let runs = json!({ "cold_starts": starts, "idle": idle, "crowd": crowd });
+    Ok(Findings::new(tables, Vec::new(), &[runs]))
 }
 
 fn subjects(bench: &Bench) -> Vec<Subject> {
     let mut subjects = vec![Subject {
         name: "bench".to_owned(),
         program: None,
-        job: encode(&one_task()),
+        job: encode(&Work::plain(1)),
     }];
     subjects.extend(bench.settings.function.as_ref().map(|program| {
         Subject {
@@ -102,24 +98,10 @@ fn subjects(bench: &Bench) -> Vec<Subject> {
     subjects
 }
 
-fn one_task() -> Work {
-    Work {
-        tasks: 1,
-        task_bytes: 128,
-        spin_rounds: 0,
-        rate_per_second: None,
-    }
-}
-
 async fn farm(bench: &Bench, subject: &Subject, workers: usize) -> Result<Farm, Error> {
     Farm::start(FarmSetup {
-        nats_server: bench.settings.nats_server.clone(),
-        storage: Storage::File,
-        workers,
-        slots: bench.settings.slots,
-        granularity: "auto".to_owned(),
-        variant: Variant::Split,
         program: subject.program.clone(),
+        ..FarmSetup::standard(&bench.settings, workers, "auto")
     })
     .await
 }
@@ -157,12 +139,12 @@ async fn raw_cold_start(bench: &Bench) -> Result<ColdStart, Error> {
     let mut results = stored(&server, raw::RESULTS).await?;
     let load = Load {
         url: server.url(),
-        work: one_task(),
+        work: Work::plain(1),
         chunk: 1,
         cold_tasks: 0,
         safety: raw::Safety::BASELINE,
     };
-    let task = serde_json::to_vec(&Task::of_size(0, 0, 128)).unwrap_or_default();
+    let task = serde_json::to_vec(&Task::of_size(0, 0, PLAIN_BYTES)).unwrap_or_default();
     let mut seconds = Vec::new();
     for number in 0..bench.settings.pairs {
         let mut headers = async_nats::HeaderMap::new();

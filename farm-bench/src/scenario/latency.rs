@@ -7,20 +7,18 @@ use farm_core::http::TaskOutcome;
 use futures_util::StreamExt;
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use serde_json::json;
 
+use super::turns::Pairs;
 use crate::bench::Bench;
 use crate::child::guarded;
 use crate::error::Error;
-use crate::function::Variant;
-use crate::report::{Curve, Figure, Report, Table};
+use crate::report::{Curve, Figure, Findings, Table};
 use crate::run::{Farm, FarmSetup, LIMIT_SECONDS, RawLoop, RawSetup, Storage, encode};
-use crate::statistics::{Spread, spread};
-use crate::task::{Work, epoch_nanoseconds};
+use crate::statistics::spread;
+use crate::task::{PLAIN_BYTES, Work, epoch_nanoseconds};
 
 const RATES_PER_SECOND: [f64; 4] = [100.0, 1_000.0, 5_000.0, 10_000.0];
 const WORKERS: usize = 4;
-const TASK_BYTES: usize = 128;
 /// A run is so many times as long as one of the throughput.
 const LONGER: f64 = 3.0;
 /// Longest latency that is told apart, in microseconds.
@@ -58,53 +56,38 @@ impl Quantiles {
     }
 }
 
-/// Both sides at one rate, pair by pair.
-struct Pairs {
+/// The runs at one rate.
+#[derive(Debug, Serialize)]
+struct Series {
     rate_per_second: f64,
-    raw: Vec<Quantiles>,
-    farm: Vec<Quantiles>,
+    #[serde(flatten)]
+    pairs: Pairs<Quantiles>,
 }
 
-pub(super) async fn run(bench: &Bench) -> Result<Report, Error> {
+pub(super) async fn run(bench: &Bench) -> Result<Findings, Error> {
     let mut results = Vec::new();
     for rate_per_second in RATES_PER_SECOND {
-        let mut pairs = Pairs {
+        let what = format!("latency: {rate_per_second} tasks/s");
+        let work = work(bench, rate_per_second);
+        let (raw, farm) = (
+            async || raw(bench, work).await,
+            async || farm(bench, work).await,
+        );
+        results.push(Series {
             rate_per_second,
-            raw: Vec::new(),
-            farm: Vec::new(),
-        };
-        for pair in 0..bench.settings.pairs {
-            let (number, of) = (pair + 1, bench.settings.pairs);
-            bench.say(format!(
-                "latency: {rate_per_second} tasks/s: pair {number} of {of}"
-            ));
-            let work = work(bench, rate_per_second);
-            if pair % 2 == 0 {
-                pairs.raw.push(raw(bench, work).await?);
-                pairs.farm.push(farm(bench, work).await?);
-            } else {
-                pairs.farm.push(farm(bench, work).await?);
-                pairs.raw.push(raw(bench, work).await?);
-            }
-        }
-        results.push(pairs);
+            pairs: Pairs::run(bench, &what, raw, farm).await?,
+        });
     }
-    Ok(Report {
-        scenario: "latency".to_owned(),
-        tables: vec![table(&results)],
-        figures: vec![figure(&results)],
-        runs: results.iter().map(Pairs::json).collect(),
-    })
+    let (table, figure) = (table(&results), figure(&results));
+    Ok(Findings::new(vec![table], vec![figure], &results))
 }
 
 fn work(bench: &Bench, rate_per_second: f64) -> Work {
     let tasks = rate_per_second * bench.settings.run_seconds * LONGER;
     let counted = (tasks as u64).clamp(1, bench.settings.max_tasks.unwrap_or(u64::MAX));
     let mut work = Work {
-        tasks: counted,
-        task_bytes: TASK_BYTES,
-        spin_rounds: 0,
         rate_per_second: Some(rate_per_second),
+        ..Work::plain(counted)
     };
     work.tasks += work.warm_up_tasks();
     work
@@ -118,16 +101,8 @@ async fn raw(bench: &Bench, work: Work) -> Result<Quantiles, Error> {
 }
 
 async fn farm(bench: &Bench, work: Work) -> Result<Quantiles, Error> {
-    let farm = Farm::start(FarmSetup {
-        nats_server: bench.settings.nats_server.clone(),
-        storage: Storage::File,
-        workers: WORKERS,
-        slots: bench.settings.slots,
-        granularity: "auto".to_owned(),
-        variant: Variant::Split,
-        program: None,
-    })
-    .await?;
+    let setup = FarmSetup::standard(&bench.settings, WORKERS, "auto");
+    let farm = Farm::start(setup).await?;
     let job = farm.next_job().await?;
     let following = async {
         let job = job.await?;
@@ -185,15 +160,9 @@ fn intended(line: &[u8]) -> Option<(u64, u64)> {
     Some((outcome.task.parse().ok()?, intended))
 }
 
-impl Pairs {
-    fn json(&self) -> serde_json::Value {
-        json!({ "rate_per_second": self.rate_per_second, "raw": self.raw, "farm": self.farm })
-    }
-}
-
 type Quantile = fn(&Quantiles) -> f64;
 
-fn table(results: &[Pairs]) -> Table {
+fn table(results: &[Series]) -> Table {
     let mut table = Table::new(
         "Latency, intended submit to collected result, ms: median (least–most) of the runs",
         ["TASKS/S", "QUANTILE", "RAW LOOP", "FARM", "FARM / RAW"],
@@ -204,42 +173,38 @@ fn table(results: &[Pairs]) -> Table {
         ("p99", |q| q.p99_ms),
         ("p99.9", |q| q.p999_ms),
     ];
-    for pairs in results {
+    for Series {
+        rate_per_second,
+        pairs,
+    } in results
+    {
         for (name, quantile) in quantiles {
-            let both = pairs.farm.iter().zip(&pairs.raw);
-            let ratios = both.map(|(farm, raw)| quantile(farm) / quantile(raw).max(1e-9));
             table.row([
-                pairs.rate_per_second.to_string(),
+                rate_per_second.to_string(),
                 name.to_owned(),
                 spread(pairs.raw.iter().map(quantile)),
                 spread(pairs.farm.iter().map(quantile)),
-                spread(ratios),
+                spread(pairs.ratios(quantile)),
             ]);
         }
     }
     table.note(format!(
-        "{TASK_BYTES} B, file storage, {WORKERS} worker processes, granularity auto; tasks are due on \
+        "{PLAIN_BYTES} B, file storage, {WORKERS} worker processes, granularity auto; tasks are due on \
          a fixed grid; the first two seconds do not count."
     ));
     table.note("Raw: until the collector has the message. Farm: until the client has the line.");
     table
 }
 
-fn figure(results: &[Pairs]) -> Figure {
-    let curve = |name: &str, runs: fn(&Pairs) -> &[Quantiles], quantile: Quantile| Curve {
-        name: name.to_owned(),
-        points: results
-            .iter()
-            .filter_map(|pairs| {
-                let values = Spread::of(runs(pairs).iter().map(quantile))?;
-                let Spread {
-                    median,
-                    least,
-                    most,
-                } = values;
-                Some((pairs.rate_per_second, median, least, most))
-            })
-            .collect(),
+fn figure(results: &[Series]) -> Figure {
+    let curve = |name: &str, runs: fn(&Pairs<Quantiles>) -> &[Quantiles], quantile: Quantile| {
+        let points = results.iter().map(|series| {
+            (
+                series.rate_per_second,
+                runs(&series.pairs).iter().map(quantile),
+            )
+        });
+        Curve::new(name, points)
     };
     Figure {
         name: "latency".to_owned(),

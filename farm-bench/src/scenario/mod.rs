@@ -6,10 +6,11 @@ mod granularity;
 mod latency;
 mod safety;
 mod throughput;
+mod turns;
 
 use crate::bench::Bench;
 use crate::error::Error;
-use crate::report::Report;
+use crate::report::Findings;
 
 /// A thing to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl Scenario {
         }
     }
 
-    pub(crate) async fn run(self, bench: &Bench) -> Result<Report, Error> {
+    pub(crate) async fn run(self, bench: &Bench) -> Result<Findings, Error> {
         match self {
             Scenario::Throughput => throughput::run(bench).await,
             Scenario::Safety => safety::run(bench).await,

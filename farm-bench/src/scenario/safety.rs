@@ -1,34 +1,31 @@
 //! What each guarantee costs: the raw loop with one after the other, and the farm.
 
 use serde::Serialize;
-use serde_json::json;
 
+use super::turns::{fitting, in_turns, trial_tasks};
 use crate::bench::Bench;
 use crate::error::Error;
-use crate::function::Variant;
 use crate::raw::{Gathering, Once, Safety};
-use crate::report::{Curve, Figure, Report, Table};
+use crate::report::{Curve, Figure, Findings, Table};
 use crate::run::{COLD_TASKS, Farm, FarmSetup, RawLoop, RawSetup, Run, Storage};
 use crate::server::Durability;
 use crate::statistics::{Spread, spread, written};
 use crate::task::Work;
 
 const WORKERS: usize = 4;
-const TASK_BYTES: usize = 128;
-/// Tasks of the run that tells how many a run of the wanted length has.
-const TRIAL_TASKS: u64 = 5_000;
-/// The same where every write waits for the disk: of slow ones some hundred a second.
+/// Tasks of a trial where every write waits for the disk: of slow ones some hundred a second.
 const SLOW_TRIAL_TASKS: u64 = 200;
-const MOST_TASKS: u64 = 5_000_000;
 /// What shares are taken of.
 const BASELINE: &str = "ids";
 
 /// One line of the table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 struct Side {
+    #[serde(rename = "side")]
     name: &'static str,
     /// In few words.
     gives: &'static str,
+    #[serde(skip)]
     loops: Loop,
 }
 
@@ -105,12 +102,6 @@ const SIDES: [Side; 8] = [
 
 impl Side {
     async fn run(self, bench: &Bench, tasks: u64) -> Result<Run, Error> {
-        let work = |tasks| Work {
-            tasks,
-            task_bytes: TASK_BYTES,
-            spin_rounds: 0,
-            rate_per_second: None,
-        };
         let (nats_server, cold_tasks) = (&bench.settings.nats_server, COLD_TASKS.min(tasks));
         match self.loops {
             Loop::Raw {
@@ -124,88 +115,57 @@ impl Side {
                     durability,
                     ..RawSetup::baseline(nats_server, storage, WORKERS, 1)
                 };
-                RawLoop::start(setup, work(tasks)).await?.run().await
+                RawLoop::start(setup, Work::plain(tasks)).await?.run().await
             }
             Loop::Farm => {
-                let farm = Farm::start(FarmSetup {
-                    nats_server: nats_server.clone(),
-                    storage: Storage::File,
-                    workers: WORKERS,
-                    slots: bench.settings.slots,
-                    granularity: "off".to_owned(),
-                    variant: Variant::Split,
-                    program: None,
-                })
-                .await?;
-                farm.warm_up(work(cold_tasks)).await?;
-                farm.run(work(tasks)).await
+                let setup = FarmSetup::standard(&bench.settings, WORKERS, "off");
+                let farm = Farm::start(setup).await?;
+                farm.warm_up(Work::plain(cold_tasks)).await?;
+                farm.run(Work::plain(tasks)).await
             }
         }
     }
 
-    /// How many tasks make a run of the wanted length.
-    async fn fitting(self, bench: &Bench) -> Result<u64, Error> {
-        let most = bench.settings.max_tasks.unwrap_or(MOST_TASKS);
-        let trial_tasks = match self.loops {
+    fn trial_tasks(self) -> u64 {
+        match self.loops {
             Loop::Raw {
                 durability: Durability::Machine,
                 ..
             } => SLOW_TRIAL_TASKS,
-            _ => TRIAL_TASKS,
-        };
-        if most <= trial_tasks {
-            return Ok(most);
+            _ => trial_tasks(1),
         }
-        bench.say(format!("safety: {}: trial", self.name));
-        let trial = self.run(bench, trial_tasks).await?;
-        let tasks = trial.tasks_per_second * bench.settings.run_seconds;
-        Ok((tasks as u64).clamp(trial_tasks, most))
     }
 }
 
 /// All runs of one side.
 #[derive(Debug, Serialize)]
 struct Series {
-    #[serde(skip)]
+    #[serde(flatten)]
     side: Side,
-    tasks: u64,
     runs: Vec<Run>,
 }
 
-pub(super) async fn run(bench: &Bench) -> Result<Report, Error> {
-    let mut results = Vec::new();
+pub(super) async fn run(bench: &Bench) -> Result<Findings, Error> {
+    let mut sides = Vec::new();
     for side in SIDES {
-        results.push(Series {
-            side,
-            tasks: side.fitting(bench).await?,
-            runs: Vec::new(),
-        });
+        let what = format!("safety: {}", side.name);
+        let trial = async |tasks| Ok(side.run(bench, tasks).await?.tasks_per_second);
+        let tasks = fitting(bench, &what, side.trial_tasks(), trial).await?;
+        sides.push(((side, tasks), Vec::new()));
     }
-    for round in 0..bench.settings.pairs {
-        // Whoever comes later meets a warmer machine: everyone does in turn.
-        let (before, from) = results.split_at_mut(round % SIDES.len());
-        for series in from.iter_mut().chain(before) {
-            let (name, tasks) = (series.side.name, series.tasks);
-            let (number, of) = (round + 1, bench.settings.pairs);
-            bench.say(format!(
-                "safety: round {number} of {of}: {name}, {tasks} tasks"
-            ));
-            series.runs.push(series.side.run(bench, tasks).await?);
-        }
-    }
-    Ok(Report {
-        scenario: "safety".to_owned(),
-        tables: vec![table(&results)],
-        figures: vec![figure(&results)],
-        runs: results.iter().map(Series::json).collect(),
+    in_turns(bench, "safety", &mut sides, async |(side, tasks)| {
+        side.run(bench, *tasks).await
     })
+    .await?;
+    let series = sides
+        .into_iter()
+        .map(|((side, _), runs)| Series { side, runs });
+    let results: Vec<Series> = series.collect();
+    let (table, figure) = (table(&results), figure(&results));
+    Ok(Findings::new(vec![table], vec![figure], &results))
 }
 
 impl Series {
-    fn json(&self) -> serde_json::Value {
-        json!({ "side": self.side.name, "gives": self.side.gives, "runs": self.runs })
-    }
-
     fn per_task(&self, value: fn(&Run) -> f64) -> impl Iterator<Item = f64> {
         self.runs
             .iter()
@@ -249,7 +209,7 @@ fn table(results: &[Series]) -> Table {
         table.row([
             line.to_string(),
             series.side.name.to_owned(),
-            series.tasks.to_string(),
+            series.runs.first().map_or(0, |run| run.tasks).to_string(),
             spread(series.runs.iter().map(|run| run.tasks_per_second)),
             spread(rounds.map(|(run, base)| run.tasks_per_second / base.tasks_per_second)),
             median(server_seconds, 1e6),
@@ -271,19 +231,11 @@ fn table(results: &[Series]) -> Table {
 /// The time of a task by line of the table.
 fn figure(results: &[Series]) -> Figure {
     let curve = |name: &str, value: fn(&Run) -> f64| {
-        let points = (1..).zip(results).filter_map(|(line, series)| {
-            let microseconds = Spread::of(series.per_task(value).map(|seconds| seconds * 1e6))?;
-            let Spread {
-                median,
-                least,
-                most,
-            } = microseconds;
-            Some((f64::from(line), median, least, most))
+        let points = (1..).zip(results).map(|(line, series)| {
+            let microseconds = series.per_task(value).map(|seconds| seconds * 1e6);
+            (f64::from(line), microseconds)
         });
-        Curve {
-            name: name.to_owned(),
-            points: points.collect(),
-        }
+        Curve::new(name, points)
     };
     Figure {
         name: "safety".to_owned(),
@@ -324,7 +276,6 @@ mod tests {
         };
         Series {
             side,
-            tasks: run.tasks,
             runs: vec![run],
         }
     }

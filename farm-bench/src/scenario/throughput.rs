@@ -1,23 +1,17 @@
 //! Tasks a second: the farm beside the raw loop.
 
 use serde::Serialize;
-use serde_json::json;
 
+use super::turns::{Pairs, fitting, trial_tasks};
 use crate::bench::{Bench, Settings};
 use crate::error::Error;
-use crate::function::Variant;
-use crate::report::{Curve, Figure, Report, Table};
+use crate::report::{Curve, Figure, Findings, Table};
 use crate::run::{COLD_TASKS, Farm, FarmSetup, RawLoop, RawSetup, Run, Storage};
 use crate::statistics::{Spread, spread, written};
-use crate::task::Work;
+use crate::task::{PLAIN_BYTES, Work};
 
-/// Tasks of the run that tells how many a run of the wanted length has.
-const TRIAL_TASKS: u64 = 5_000;
 /// The slower side may take so many times as long as the faster one.
 const SLOWER: f64 = 4.0;
-/// Fewer tell nothing: starting and stopping would show.
-const FEWEST_TASKS: u64 = 5_000;
-const MOST_TASKS: u64 = 20_000_000;
 
 /// One line of the table.
 #[derive(Debug, Clone, Serialize)]
@@ -49,7 +43,7 @@ impl Case {
         Self {
             granularity: granularity.to_owned(),
             raw_chunk,
-            ..Self::single(128, storage, workers)
+            ..Self::single(PLAIN_BYTES, storage, workers)
         }
     }
 
@@ -67,11 +61,28 @@ impl Case {
 
     fn work(&self, tasks: u64) -> Work {
         Work {
-            tasks,
             task_bytes: self.task_bytes,
-            spin_rounds: 0,
-            rate_per_second: None,
+            ..Work::plain(tasks)
         }
+    }
+
+    async fn raw(&self, bench: &Bench, tasks: u64) -> Result<Run, Error> {
+        let server = &bench.settings.nats_server;
+        let setup = RawSetup {
+            cold_tasks: self.cold_tasks(tasks),
+            ..RawSetup::baseline(server, self.storage, self.workers, self.raw_chunk)
+        };
+        RawLoop::start(setup, self.work(tasks)).await?.run().await
+    }
+
+    async fn farm(&self, bench: &Bench, tasks: u64) -> Result<Run, Error> {
+        let setup = FarmSetup {
+            storage: self.storage,
+            ..FarmSetup::standard(&bench.settings, self.workers, &self.granularity)
+        };
+        let farm = Farm::start(setup).await?;
+        farm.warm_up(self.work(self.cold_tasks(tasks))).await?;
+        farm.run(self.work(tasks)).await
     }
 
     fn granularity(&self) -> String {
@@ -143,106 +154,35 @@ fn chosen(settings: &Settings) -> Result<Vec<Case>, Error> {
     }
 }
 
-/// The runs of both sides, pair by pair.
-struct Pairs {
+/// One combination and its runs.
+#[derive(Debug, Serialize)]
+struct Series {
     case: Case,
-    raw: Vec<Run>,
-    farm: Vec<Run>,
+    #[serde(flatten)]
+    pairs: Pairs<Run>,
 }
 
-pub(super) async fn run(bench: &Bench) -> Result<Report, Error> {
+pub(super) async fn run(bench: &Bench) -> Result<Findings, Error> {
     let mut results = Vec::new();
     for case in chosen(&bench.settings)? {
-        results.push(pairs(bench, case).await?);
+        let what = format!("throughput: {}", case.name());
+        let trial = trial_tasks(case.raw_chunk);
+        let tasks = fitting(bench, &what, trial, async |tasks| {
+            let raw = case.raw(bench, tasks).await?.tasks_per_second;
+            let farm = case.farm(bench, tasks).await?.tasks_per_second;
+            Ok(raw.min(farm * SLOWER).max(farm))
+        });
+        let tasks = tasks.await?;
+        let raw = async || case.raw(bench, tasks).await;
+        let farm = async || case.farm(bench, tasks).await;
+        let pairs = Pairs::run(bench, &what, raw, farm).await?;
+        results.push(Series { case, pairs });
     }
-    Ok(Report {
-        scenario: "throughput".to_owned(),
-        tables: vec![rates(&results), costs(&results)],
-        figures: vec![figure(&results)],
-        runs: results.iter().map(Pairs::json).collect(),
-    })
+    let tables = vec![rates(&results), costs(&results)];
+    Ok(Findings::new(tables, vec![figure(&results)], &results))
 }
 
-async fn pairs(bench: &Bench, case: Case) -> Result<Pairs, Error> {
-    let tasks = fitting(bench, &case).await?;
-    let mut pairs = Pairs {
-        case,
-        raw: Vec::new(),
-        farm: Vec::new(),
-    };
-    for pair in 0..bench.settings.pairs {
-        let (number, of) = (pair + 1, bench.settings.pairs);
-        let name = pairs.case.name();
-        bench.say(format!(
-            "throughput: {name}: pair {number} of {of}, {tasks} tasks"
-        ));
-        // Whoever comes second meets a warmer machine: they take turns in that, too.
-        if pair % 2 == 0 {
-            pairs.raw.push(raw(bench, &pairs.case, tasks).await?);
-            pairs.farm.push(farm(bench, &pairs.case, tasks).await?);
-        } else {
-            pairs.farm.push(farm(bench, &pairs.case, tasks).await?);
-            pairs.raw.push(raw(bench, &pairs.case, tasks).await?);
-        }
-    }
-    Ok(pairs)
-}
-
-/// How many tasks make a run of the wanted length.
-async fn fitting(bench: &Bench, case: &Case) -> Result<u64, Error> {
-    let most = bench.settings.max_tasks.unwrap_or(MOST_TASKS);
-    if most <= FEWEST_TASKS {
-        return Ok(most);
-    }
-    bench.say(format!("throughput: {}: trial", case.name()));
-    let trial_tasks = TRIAL_TASKS.max(u64::from(case.raw_chunk) * 16);
-    let raw = raw(bench, case, trial_tasks).await?.tasks_per_second;
-    let farm = farm(bench, case, trial_tasks).await?.tasks_per_second;
-    let seconds = bench.settings.run_seconds;
-    let tasks = (raw * seconds)
-        .min(farm * seconds * SLOWER)
-        .max(farm * seconds);
-    Ok((tasks as u64).clamp(FEWEST_TASKS, most))
-}
-
-async fn raw(bench: &Bench, case: &Case, tasks: u64) -> Result<Run, Error> {
-    let server = &bench.settings.nats_server;
-    let work = case.work(tasks);
-    let setup = RawSetup {
-        cold_tasks: case.cold_tasks(tasks),
-        ..RawSetup::baseline(server, case.storage, case.workers, case.raw_chunk)
-    };
-    RawLoop::start(setup, work).await?.run().await
-}
-
-async fn farm(bench: &Bench, case: &Case, tasks: u64) -> Result<Run, Error> {
-    let setup = FarmSetup {
-        nats_server: bench.settings.nats_server.clone(),
-        storage: case.storage,
-        workers: case.workers,
-        slots: bench.settings.slots,
-        granularity: case.granularity.clone(),
-        variant: Variant::Split,
-        program: None,
-    };
-    let farm = Farm::start(setup).await?;
-    farm.warm_up(case.work(case.cold_tasks(tasks))).await?;
-    farm.run(case.work(tasks)).await
-}
-
-impl Pairs {
-    /// Farm beside raw loop, pair by pair.
-    fn ratios(&self) -> impl Iterator<Item = f64> {
-        let pairs = self.farm.iter().zip(&self.raw);
-        pairs.map(|(farm, raw)| farm.tasks_per_second / raw.tasks_per_second)
-    }
-
-    fn json(&self) -> serde_json::Value {
-        json!({ "case": self.case, "raw": self.raw, "farm": self.farm })
-    }
-}
-
-fn rates(results: &[Pairs]) -> Table {
+fn rates(results: &[Series]) -> Table {
     let mut table = Table::new(
         "Throughput, tasks/s: median (least–most)",
         [
@@ -256,18 +196,17 @@ fn rates(results: &[Pairs]) -> Table {
             "FARM / RAW",
         ],
     );
-    for pairs in results {
-        let case = &pairs.case;
-        let rate = |runs: &[Run]| spread(runs.iter().map(|run| run.tasks_per_second));
+    for Series { case, pairs } in results {
+        let rate = |run: &Run| run.tasks_per_second;
         table.row([
             format!("{} B", case.task_bytes),
             case.storage.name().to_owned(),
             case.workers.to_string(),
             granularity(case),
             pairs.raw.first().map_or(0, |run| run.tasks).to_string(),
-            rate(&pairs.raw),
-            rate(&pairs.farm),
-            spread(pairs.ratios()),
+            spread(pairs.raw.iter().map(rate)),
+            spread(pairs.farm.iter().map(rate)),
+            spread(pairs.ratios(rate)),
         ]);
     }
     table.note(format!(
@@ -290,7 +229,7 @@ fn granularity(case: &Case) -> String {
     }
 }
 
-fn costs(results: &[Pairs]) -> Table {
+fn costs(results: &[Series]) -> Table {
     let mut table = Table::new(
         "What a task costs: processor time in µs by part, bytes and messages; medians",
         [
@@ -306,7 +245,7 @@ fn costs(results: &[Pairs]) -> Table {
             "MESSAGES",
         ],
     );
-    for pairs in results {
+    for Series { case, pairs } in results {
         for (side, runs) in [("raw", &pairs.raw), ("farm", &pairs.farm)] {
             let per_task = |value: fn(&Run) -> f64| {
                 let values = runs.iter().map(|run| value(run) / run.tasks.max(1) as f64);
@@ -314,7 +253,7 @@ fn costs(results: &[Pairs]) -> Table {
             };
             let micros = |value: fn(&Run) -> f64| written(per_task(value) * 1e6);
             table.row([
-                pairs.case.name(),
+                case.name(),
                 side.to_owned(),
                 micros(|run| run.cpu_seconds.server),
                 micros(|run| run.cpu_seconds.emitter),
@@ -332,22 +271,18 @@ fn costs(results: &[Pairs]) -> Table {
 }
 
 /// Rates over the size of a message's load, of the file storage with four workers.
-fn figure(results: &[Pairs]) -> Figure {
-    let side = |name: &str, runs: fn(&Pairs) -> &[Run]| {
-        let cases = results.iter().filter(|pairs| {
-            let case = &pairs.case;
+fn figure(results: &[Series]) -> Figure {
+    let side = |name: &str, runs: fn(&Pairs<Run>) -> &[Run]| {
+        let fixed = results.iter().filter(|Series { case, .. }| {
             let fixed = case.granularity == "off" || case.granularity == case.raw_chunk.to_string();
-            fixed && case.task_bytes == 128 && case.storage == Storage::File && case.workers == 4
+            let plain = case.task_bytes == PLAIN_BYTES && case.storage == Storage::File;
+            fixed && plain && case.workers == 4
         });
-        let points = cases.filter_map(|pairs| {
-            let rates = Spread::of(runs(pairs).iter().map(|run| run.tasks_per_second))?;
-            let chunk = f64::from(pairs.case.raw_chunk);
-            Some((chunk, rates.median, rates.least, rates.most))
+        let points = fixed.map(|Series { case, pairs }| {
+            let rates = runs(pairs).iter().map(|run| run.tasks_per_second);
+            (f64::from(case.raw_chunk), rates)
         });
-        Curve {
-            name: name.to_owned(),
-            points: points.collect(),
-        }
+        Curve::new(name, points)
     };
     Figure {
         name: "throughput".to_owned(),

@@ -1,17 +1,19 @@
 //! `farm bench`: what a farm costs, beside a raw NATS loop.
 
+use std::fmt::Display;
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use farm_bench::{Bench, Machine, Part, Report, Scenario, Settings, Table};
+use farm_bench::{Bench, Document, Machine, Part, Scenario, Settings, Table};
 use tabwriter::TabWriter;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
-use crate::output::{Out, print_line};
+use crate::output::print_line;
 use crate::{plot, sdk};
 
 const HELP: &str = "\
@@ -43,7 +45,7 @@ pub struct Args {
     /// Of the throughput, only combinations with these words in their name, such as "1024 B"; repeatable
     #[arg(long, value_name = "WORDS")]
     only: Vec<String>,
-    /// How long a run is meant to take [default: 3]
+    /// How long a run is meant to take [default: 2]
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<f64>,
     /// Tasks in a run at most [default: as many as fit into the time]
@@ -67,7 +69,7 @@ pub struct Args {
     /// The nats-server to start, instead of the one found
     #[arg(long, value_name = "PATH")]
     nats_server: Option<PathBuf>,
-    /// Write every run, with all that was counted, into this JSON file
+    /// Write every run, with all that was counted, into this JSON file, scenario by scenario
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Draw the curves into SVG files in this folder
@@ -119,23 +121,15 @@ pub async fn play(args: PartArgs) -> Result<ExitCode, Failure> {
 /// # Errors
 /// There is no NATS server, a process fails, tasks are lost, or a file cannot be written.
 pub async fn run(args: Args) -> Result<ExitCode, Failure> {
-    let mut json = match &args.json {
-        Some(path) => Some(Out::create(Some(path))?),
-        None => None,
-    };
+    let json = args.json.as_deref().map(JsonFile::new).transpose()?;
     let bench = Bench::new(args.settings().await?, |words| eprintln!("farm: {words}"));
     print_machine(bench.machine())?;
     let mut terminate = signal(SignalKind::terminate())
         .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
-    let reports = tokio::select! {
-        reports = args.measure(&bench) => reports?,
+    tokio::select! {
+        measured = args.measure(&bench, json.as_ref()) => measured?,
         _ = tokio::signal::ctrl_c() => return Err(interrupted()),
         _ = terminate.recv() => return Err(interrupted()),
-    };
-    if let Some(json) = &mut json {
-        let document = serde_json::to_string_pretty(&bench.document(reports));
-        let document = document.map_err(|error| Failure::output(error.into()))?;
-        json.write(document.as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -154,7 +148,7 @@ impl Args {
         Ok(Settings {
             nats_server: found.map_err(|error| Failure::Failed(error.to_string()))?,
             pairs: if self.quick { 2 } else { self.pairs.into() },
-            run_seconds: or(self.seconds, 3.0, 0.5),
+            run_seconds: or(self.seconds, 2.0, 0.5),
             max_tasks: self.tasks,
             slots: self.slots.into(),
             all: self.all,
@@ -168,28 +162,73 @@ impl Args {
         })
     }
 
-    async fn measure(&self, bench: &Bench) -> Result<Vec<Report>, Failure> {
+    async fn measure(&self, bench: &Bench, json: Option<&JsonFile>) -> Result<(), Failure> {
         let named = self.scenarios.iter().map(|named| named.0);
         let scenarios: Vec<Scenario> = match self.scenarios.is_empty() {
             true => Scenario::ALL.to_vec(),
             false => named.collect(),
         };
-        let mut reports = Vec::new();
+        let mut document = bench.document();
         for scenario in scenarios {
             let report = bench.run(scenario).await;
             let report = report.map_err(|error| Failure::Failed(error.to_string()))?;
-            for table in &report.tables {
+            for table in &report.findings.tables {
                 print(table)?;
             }
             if let Some(folder) = &self.plot {
-                for figure in &report.figures {
+                for figure in &report.findings.figures {
                     let path = folder.join(format!("{}.svg", figure.name));
                     plot::write(&path, &plot::bench::figure(figure)?)?;
                 }
             }
-            reports.push(report);
+            document.scenarios.push(report);
+            if let Some(json) = json {
+                json.replace(&document)?;
+            }
         }
-        Ok(reports)
+        Ok(())
+    }
+}
+
+/// The JSON of a benchmark: what an earlier one wrote stays until there is something to put in its
+/// place, and what is known stays if the rest fails.
+struct JsonFile {
+    path: PathBuf,
+    unfinished: PathBuf,
+}
+
+impl JsonFile {
+    /// Tries whether it can be written, before there is any work.
+    fn new(path: &Path) -> Result<Self, Failure> {
+        // A link stays one.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(".unfinished");
+        let file = Self {
+            path,
+            unfinished: unfinished.into(),
+        };
+        if file.path.exists() {
+            if !file.path.is_file() {
+                return Err(file.failed("it is no file"));
+            }
+            let opened = File::options().append(true).open(&file.path);
+            opened.map_err(|error| file.failed(error))?;
+        }
+        let tried = File::create(&file.unfinished).and_then(|_| fs::remove_file(&file.unfinished));
+        tried.map_err(|error| file.failed(error))?;
+        Ok(file)
+    }
+
+    fn replace(&self, document: &Document) -> Result<(), Failure> {
+        let text = serde_json::to_vec_pretty(document).map_err(|error| self.failed(error))?;
+        let written = fs::write(&self.unfinished, text)
+            .and_then(|()| fs::rename(&self.unfinished, &self.path));
+        written.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, why: impl Display) -> Failure {
+        Failure::Failed(format!("cannot write {}: {why}", self.path.display()))
     }
 }
 

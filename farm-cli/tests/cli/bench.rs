@@ -111,3 +111,36 @@ async fn what_is_no_nats_server_is_refused() {
     let run = finish(&mut farm(folder.path(), &words)).await;
     run.expect(1).tells(&["/bin/echo", "nats-server"]);
 }
+
+#[tokio::test]
+async fn a_wrong_file_is_told_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    for json in ["missing/bench.json", "."] {
+        let words = ["bench", "--nats-server", "/bin/echo", "--json", json];
+        let run = finish(&mut farm(folder.path(), &words)).await;
+        run.expect(1).tells(&["cannot write", json]);
+    }
+}
+
+#[tokio::test]
+async fn what_was_measured_before_stays_until_there_is_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bench.json");
+    std::fs::write(&file, "earlier").unwrap();
+    let words = [
+        "bench",
+        "throughput",
+        "--only",
+        "none",
+        "--json",
+        "bench.json",
+    ];
+    let mut command = farm(folder.path(), &words);
+    if let Some(server) = nats_server() {
+        command.env("NATS_SERVER", server);
+    }
+    finish(&mut command).await.expect(1).tells(&["none"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "earlier");
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
