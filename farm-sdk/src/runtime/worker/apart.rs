@@ -246,7 +246,8 @@ impl Completing<'_> {
         };
         let settled = settling.conclude(end).await;
         if let Some(settled) = settled {
-            note(self.role, self.delivery, settled, service);
+            // The chunk is counted as a message already.
+            note(self.role, self.delivery, settled, service, 0);
         }
         settled.is_some()
     }
