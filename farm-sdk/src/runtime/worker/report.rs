@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use farm_core::telemetry::WorkerTelemetry;
+use farm_core::telemetry::{Carried, WorkerTelemetry};
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
@@ -77,6 +77,11 @@ impl Sums {
             report.with_deadline += count;
             report.in_deadline += if met { count } else { 0 };
         }
+    }
+
+    /// What was settled, and the messages that brought it.
+    pub fn carried(&self) -> Carried {
+        self.lock().carried()
     }
 
     /// The next report; what is "recent" begins anew.
@@ -181,5 +186,6 @@ mod tests {
         let report = sums.next();
         assert_eq!((report.tasks_done, report.tasks_failed), (231, 25));
         assert_eq!(report.messages, 1);
+        assert_eq!(sums.carried().tasks_per_message(), Some(256.0));
     }
 }
