@@ -9,9 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use farm_core::FarmName;
-use farm_core::chunk::MOST_TASKS;
 use farm_core::control::MAX_SLOTS;
-use farm_core::telemetry::{Moments, WorkerTelemetry};
+use farm_core::telemetry::{Carried, Moments, WorkerTelemetry};
 use tokio::time::Instant;
 
 /// Replicas of one farm that are remembered; more are refused.
@@ -71,10 +70,8 @@ pub(crate) struct Window {
     pub sojourn: Sums,
     pub with_deadline: u64,
     pub in_deadline: u64,
-    /// Tasks settled, results and failures.
-    pub tasks: u64,
-    /// Messages that brought them.
-    pub messages: u64,
+    /// Tasks settled, results and failures, and the messages that brought them.
+    pub carried: Carried,
 }
 
 /// Count, sums and maximum of a window.
@@ -124,14 +121,8 @@ impl Window {
         self.sojourn.add(&new.sojourn, &old.sojourn);
         self.with_deadline += new.with_deadline.saturating_sub(old.with_deadline);
         self.in_deadline += new.in_deadline.saturating_sub(old.in_deadline);
-        self.tasks += settled(new).saturating_sub(settled(old));
-        self.messages += new.messages.saturating_sub(old.messages);
-    }
-
-    /// How many tasks a message brought, if any came: from 1 to as many as fit.
-    fn tasks_per_message(&self) -> Option<f64> {
-        let mean = self.tasks as f64 / self.messages as f64;
-        (self.messages > 0).then(|| mean.clamp(1.0, f64::from(MOST_TASKS)))
+        let settled = new.carried().since(old.carried());
+        self.carried = self.carried.plus(settled);
     }
 }
 
@@ -152,10 +143,6 @@ pub(crate) struct Census {
     pub cold_start_seconds: f64,
     /// Reports that were refused since one was taken, and why the last of them was.
     pub refused: Option<(u64, Refused)>,
-}
-
-fn settled(report: &WorkerTelemetry) -> u64 {
-    report.tasks_done.saturating_add(report.tasks_failed)
 }
 
 struct Replica {
@@ -293,7 +280,8 @@ impl Farm {
 
     fn take_window(&mut self) -> Window {
         let window = std::mem::take(&mut self.window);
-        self.tasks_per_message = window.tasks_per_message().or(self.tasks_per_message);
+        let known = window.carried.tasks_per_message();
+        self.tasks_per_message = known.or(self.tasks_per_message);
         window
     }
 
@@ -335,7 +323,7 @@ fn started_anew(new: &WorkerTelemetry, old: &WorkerTelemetry) -> bool {
         || new.sojourn.count < old.sojourn.count
         || new.with_deadline < old.with_deadline
         || new.in_deadline < old.in_deadline
-        || settled(new) < settled(old)
+        || new.carried().tasks < old.carried().tasks
         || new.messages < old.messages
 }
 
@@ -356,7 +344,7 @@ fn read(payload: &[u8], latest_wall_seconds: f64) -> Result<WorkerTelemetry, Ref
         && report.sent_seconds >= 0.0
         && report.in_deadline <= report.with_deadline
         && report.with_deadline <= MAX_COUNT
-        && settled(&report) <= MAX_COUNT
+        && report.carried().tasks <= MAX_COUNT
         && report.messages <= MAX_COUNT
         && is_plausible(&report.service)
         && is_plausible(&report.sojourn);

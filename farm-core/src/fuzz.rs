@@ -34,7 +34,7 @@ const HTTP: &[&[u8]] = &[
     br#"{"job":"j","state":"running","accepted":3,"done":1,"failed":0,"cancelled":0,"in_flight":2,"qos_ratio":0.5,"created_seconds":1.5e9,"ended_seconds":null,"note":"x","results":[{"task":"0","outcome":"done","cursor":1,"attempt":1,"worker":"w","service_seconds":0.1,"sojourn_seconds":0.2,"in_deadline":true,"output":{"a":[1]}}]}"#,
     br#"{"task":"j.0","cause":"c","attempts":1,"worker":"w","died_seconds":1.0,"replays":0,"body":"{}","body_is_hex":true}"#,
     br#"{"error":"e","path":"a[0].b","line":1,"job":"j","accepted":0}"#,
-    br#"{"farm":"f","roles":"worker","version":"0.1.0","backlog_tasks":1,"in_flight_tasks":1,"result_tasks":1,"dead_tasks":1,"queue_max_tasks":-1}"#,
+    br#"{"farm":"f","roles":"worker","version":"0.1.0","backlog_tasks":1,"backlog_messages":1,"in_flight_tasks":1,"in_flight_messages":1,"result_tasks":1,"dead_tasks":1,"queue_max_tasks":-1}"#,
 ];
 const STORED: &[&[u8]] = &[
     br#"{"created_seconds":1.0,"accepted":3,"deadline_seconds":2.0,"callback_url":"http://a/"}"#,

@@ -228,8 +228,9 @@ pub struct Purged {
 /// The farm as a whole, as one replica sees it.
 ///
 /// NATS counts messages. A message is a task, or, where tasks are short, a chunk of up to 4096 of them
-/// ([`chunk`](crate::chunk)): the numbers here are then lower than those of the tasks. Accounts of jobs
-/// ([`JobStatus`]) always count tasks.
+/// ([`chunk`](crate::chunk)). The tasks waiting and in flight are these messages times the tasks that
+/// came in one of late, as workers report ([`Carried`](crate::telemetry::Carried)): an estimate, and
+/// exact where every message holds as many. Accounts of jobs ([`JobStatus`]) always count tasks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FarmStatus {
     /// The farm.
@@ -238,16 +239,21 @@ pub struct FarmStatus {
     pub roles: String,
     /// Version of the SDK the replica was built with.
     pub version: String,
-    /// Messages of tasks waiting.
+    /// Tasks waiting.
     pub backlog_tasks: u64,
-    /// Messages of tasks handed to a worker and not finished, including those waiting out a retry
-    /// delay.
+    /// Messages they are in; 0 from a replica that does not tell.
+    #[serde(default)]
+    pub backlog_messages: u64,
+    /// Tasks handed to a worker and not finished, including those waiting out a retry delay.
     pub in_flight_tasks: u64,
+    /// Messages they are in; 0 from a replica that does not tell.
+    #[serde(default)]
+    pub in_flight_messages: u64,
     /// Messages of outcomes kept.
     pub result_tasks: u64,
     /// Dead letters kept.
     pub dead_tasks: u64,
-    /// Messages of tasks the queue holds at most.
+    /// Tasks the queue holds at most.
     pub queue_max_tasks: i64,
 }
 

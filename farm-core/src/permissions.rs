@@ -246,6 +246,8 @@ impl<'a> List<'a> {
         }
         self.api(&format!("STREAM.MSG.GET.{}", self.results));
         self.publish(self.topology.task_wildcard());
+        // How many tasks came in a message says how many are queued.
+        self.subscribe(self.topology.telemetry_subject());
         // The outcome it counted last, by its sequence.
         let results = self.results.clone();
         self.api(&format!("DIRECT.GET.{results}"));

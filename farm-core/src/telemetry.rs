@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::chunk::MOST_TASKS;
+
 /// One report of one worker replica.
 ///
 /// ```
@@ -53,6 +55,59 @@ pub struct WorkerTelemetry {
     pub in_deadline: u64,
 }
 
+impl WorkerTelemetry {
+    /// What the replica settled since its start.
+    pub fn carried(&self) -> Carried {
+        Carried {
+            tasks: self.tasks_done.saturating_add(self.tasks_failed),
+            messages: self.messages,
+        }
+    }
+}
+
+/// Tasks, and the messages that brought them.
+///
+/// JetStream counts messages, and only who published or settled them knows how many tasks they hold:
+/// the rest of the queue is taken to be like those.
+///
+/// ```
+/// use farm_core::telemetry::Carried;
+/// let before = Carried { tasks: 1_000, messages: 1_000 };
+/// let now = Carried { tasks: 1_512, messages: 1_002 };
+/// assert_eq!(now.since(before).tasks_per_message(), Some(256.0));
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Tasks.
+    pub tasks: u64,
+    /// Messages.
+    pub messages: u64,
+}
+
+impl Carried {
+    /// What came after `earlier`.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            tasks: self.tasks.saturating_sub(earlier.tasks),
+            messages: self.messages.saturating_sub(earlier.messages),
+        }
+    }
+
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            tasks: self.tasks.saturating_add(other.tasks),
+            messages: self.messages.saturating_add(other.messages),
+        }
+    }
+
+    /// How many tasks a message brought, if any came: from 1 to as many as fit.
+    pub fn tasks_per_message(self) -> Option<f64> {
+        let mean = self.tasks as f64 / self.messages as f64;
+        (self.messages > 0).then(|| mean.clamp(1.0, f64::from(MOST_TASKS)))
+    }
+}
+
 /// A sum of seconds that can be differenced: enough for mean and variance of any window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -74,5 +129,38 @@ impl Moments {
         self.sum_seconds += seconds;
         self.sum_squared_seconds += seconds * seconds;
         self.recent_max_seconds = self.recent_max_seconds.max(seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ratio(tasks: u64, messages: u64) -> Option<f64> {
+        Carried { tasks, messages }.tasks_per_message()
+    }
+
+    #[test]
+    fn a_message_brings_one_task_at_least_and_no_more_than_a_chunk_holds() {
+        assert_eq!(ratio(640, 10), Some(64.0));
+        assert_eq!(ratio(3, 2), Some(1.5));
+        assert_eq!(ratio(0, 7), Some(1.0));
+        assert_eq!(ratio(u64::MAX, 1), Some(4096.0));
+        assert_eq!(ratio(7, 0), None);
+        assert_eq!(ratio(0, 0), None);
+    }
+
+    #[test]
+    fn counts_that_fall_or_make_no_sense_do_not_overflow() {
+        let report = WorkerTelemetry {
+            tasks_done: u64::MAX,
+            tasks_failed: 1,
+            messages: 3,
+            ..WorkerTelemetry::default()
+        };
+        let carried = report.carried();
+        assert_eq!(carried.tasks, u64::MAX);
+        assert_eq!(Carried::default().since(carried), Carried::default());
+        assert_eq!(carried.plus(carried).messages, 6);
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Workers {
     pub service: Option<Service>,
     /// Tasks they compute at once.
     pub slots: u32,
+    /// How many tasks a message brought them of late, if any came.
+    pub tasks_per_message: Option<f64>,
 }
 
 /// How long tasks took of late.
@@ -130,6 +132,7 @@ mod tests {
         let workers = Workers {
             service: Some(service),
             slots: 4,
+            ..Workers::default()
         };
         Granularity::Auto.tasks(&workers, None)
     }
@@ -149,6 +152,7 @@ mod tests {
         let workers = Workers {
             service: None,
             slots: 8,
+            ..Workers::default()
         };
         assert_eq!(Granularity::Auto.tasks(&workers, Some(1_000_000)), 1);
         assert_eq!(Granularity::Fixed(7).tasks(&workers, None), 7);
@@ -199,6 +203,7 @@ mod tests {
         let workers = |mean| Workers {
             service: Some(even(mean)),
             slots: 8,
+            ..Workers::default()
         };
         assert_eq!(Granularity::Auto.tasks(&workers(40e-6), Some(100)), 7);
         assert_eq!(Granularity::Auto.tasks(&workers(1.0001e-6), Some(100)), 100);
@@ -209,6 +214,7 @@ mod tests {
         let workers = Workers {
             service: Some(service),
             slots,
+            ..Workers::default()
         };
         let mut free_seconds = vec![0.0_f64; slots as usize];
         let mut left = tasks;
@@ -230,7 +236,7 @@ mod tests {
             let service = Service {
                 count, mean_seconds: mean, deviation_seconds: deviation, longest_seconds: longest,
             };
-            let workers = Workers { service: Some(service), slots };
+            let workers = Workers { service: Some(service), slots, ..Workers::default() };
             prop_assert!((1..=MOST_TASKS).contains(&Granularity::Auto.tasks(&workers, left)));
         }
 

@@ -146,12 +146,12 @@ impl Metrics {
         farm.register("slots_busy", "Slots computing", metrics.busy_slots.clone());
         farm.register(
             "backlog_tasks",
-            "Messages of tasks waiting, whole farm",
+            "Tasks waiting, whole farm",
             metrics.backlog.clone(),
         );
         farm.register(
             "in_flight_tasks",
-            "Messages of tasks delivered and not finished, whole farm",
+            "Tasks delivered and not finished, whole farm",
             metrics.in_flight.clone(),
         );
         farm.register(

@@ -55,7 +55,7 @@ fn tag(outcome: &TaskOutcome) -> String {
 #[tokio::test]
 async fn each_task_of_a_chunk_has_its_own_verdict() {
     let nats = NatsServer::start().await;
-    let sleeper = chunked(&nats, 100).set("FARM_RETRY_BACKOFF", "10ms");
+    let sleeper = chunked(&nats, 100).set("FARM_BACKOFF", "10ms");
     let replica = sleeper.start().await;
     let on_nats = FarmOnNats::connect(&nats, &sleeper).await;
     let tasks = (0..60).map(|number| match number {
@@ -249,6 +249,12 @@ async fn a_chunk_that_is_published_twice_has_one_result_a_task() {
     assert_eq!(on_nats.counts().await, counts);
     let status = replica.http.job(&job("j")).await;
     assert_eq!((status.done, status.failed), (2, 1));
+    let duplicate = [("role", "worker"), ("outcome", "duplicate")];
+    eventually("each duplicate is counted", SOON, async || {
+        let metrics = replica.metrics().await;
+        (metrics.sum("farm_tasks_total", &duplicate) == Some(3.0)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ mod slots;
 mod slow_readers;
 mod start_up;
 mod stranded_chunks;
+mod task_counts;
 mod telemetry;
 mod template;
 mod tracing;

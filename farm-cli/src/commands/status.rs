@@ -190,7 +190,7 @@ fn print_farm(status: &FarmStatus, json: bool) -> Result<(), Failure> {
         .with(
             "backlog",
             format!(
-                "{} of at most {} messages",
+                "{} of at most {} tasks",
                 status.backlog_tasks, status.queue_max_tasks
             ),
         )

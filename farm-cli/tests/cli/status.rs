@@ -66,10 +66,7 @@ async fn the_password_of_farm_up_is_used_for_its_gateway_alone() {
 async fn a_farm_and_a_job_are_shown() {
     let server = Server::start().await;
     let run = server.run(&["status", "sleeper"]).await.expect(0);
-    assert!(
-        run.stdout.contains("3 of at most 1000000 messages"),
-        "{run}"
-    );
+    assert!(run.stdout.contains("3 of at most 1000000 tasks"), "{run}");
     server
         .run(&["submit", "sleeper", "--value", "[1,2]"])
         .await

@@ -34,6 +34,7 @@ use crate::runtime::Replica;
 use crate::runtime::broker::Broker;
 use crate::runtime::publishing::Idle;
 use crate::runtime::service_times::ServiceTimes;
+use crate::runtime::worker::Sums;
 use crate::trace::Tracer;
 
 use refusal::Refusal;
@@ -58,6 +59,7 @@ pub(crate) struct Face {
     rate: Option<Rate>,
     room: submit::Room,
     service_times: Arc<ServiceTimes>,
+    sums: Arc<Sums>,
     publishing: Idle,
 }
 
@@ -83,6 +85,7 @@ impl Face {
             rate: limits.requests_per_second.map(Rate::new),
             room: submit::Room::new(),
             service_times: Arc::clone(&replica.service_times),
+            sums: Arc::clone(&replica.sums),
             publishing: Idle::default(),
         })
     }
@@ -103,6 +106,28 @@ impl Face {
     fn tasks_in_next_message(&self, left: Option<u64>) -> u32 {
         let workers = self.service_times.workers();
         self.config.granularity.tasks(&workers, left)
+    }
+
+    /// How many tasks a message of the queue holds, on average, as far as can be known: as those that
+    /// came to the workers of late; else as those that were published, or computed, here.
+    fn tasks_per_message(&self) -> f64 {
+        let heard = self.service_times.workers().tasks_per_message;
+        let known = heard
+            .or_else(|| self.room.published().tasks_per_message())
+            .or_else(|| self.sums.carried().tasks_per_message());
+        known.unwrap_or(1.0)
+    }
+
+    /// Takes room in the queue for a message of so many tasks, or says how full it is.
+    async fn take_room(&self, tasks: u32) -> Result<(), String> {
+        match self.broker.get() {
+            Some(broker) => {
+                self.room
+                    .take(tasks, self.tasks_per_message(), broker)
+                    .await
+            }
+            None => Ok(()),
+        }
     }
 
     /// Whether requests need the token.

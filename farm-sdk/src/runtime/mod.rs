@@ -30,7 +30,6 @@ use tokio_util::task::TaskTracker;
 use crate::config::{self, Config, LogFormat};
 use crate::error::Error;
 use crate::farm::Parts;
-use crate::granularity::Granularity;
 use crate::http::{self, Face};
 use crate::metrics::Metrics;
 use crate::task_error::BoxError;
@@ -119,6 +118,7 @@ async fn serve(
         tracer,
         parts,
         service_times: Arc::default(),
+        sums: Arc::new(Sums::new(&config.replica, config.function.clone())),
     };
     let face = Arc::new(Face::new(&replica)?);
     let servers = on(io, http::listen(Arc::clone(&face))).await??;
@@ -161,6 +161,8 @@ pub(crate) struct Replica {
     pub tracer: Tracer,
     pub parts: Parts,
     pub service_times: Arc<ServiceTimes>,
+    /// What it computed itself, if it is a worker.
+    pub sums: Arc<Sums>,
     pub draining: CancellationToken,
     /// Cancelled when the roles are done and the HTTP face is to close.
     pub closing: CancellationToken,
@@ -182,7 +184,12 @@ impl Replica {
         if self.config.roles.has(Role::Collector) {
             self.start_collector(&roles, &broker)?;
         }
-        if self.config.roles.has(Role::Emitter) && self.config.granularity == Granularity::Auto {
+        // Of a worker there may be many, and it has its own tasks to judge by.
+        let roles_that_listen = [Role::Emitter, Role::Collector];
+        if roles_that_listen
+            .into_iter()
+            .any(|role| self.config.roles.has(role))
+        {
             self.listen_to_workers(&broker);
         }
         let signal = stop.wait().await;
@@ -238,7 +245,7 @@ impl Replica {
             user: self.user.clone(),
             threads: Handle::current(),
             slots: watch::Sender::new(self.config.slots),
-            sums: Sums::new(&self.config.replica, self.config.function.clone()),
+            sums: Arc::clone(&self.sums),
             started: self.started,
             metrics: Arc::clone(&self.metrics),
             tracer: self.tracer.clone(),

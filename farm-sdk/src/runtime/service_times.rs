@@ -1,10 +1,11 @@
-//! What the workers say of how long tasks take, for who decides how many go into one message.
+//! What the workers say of how long tasks take, for who decides how many go into one message; and of
+//! how many came in one, for who tells of the queue.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use farm_core::control::MAX_SLOTS;
-use farm_core::telemetry::{Moments, WorkerTelemetry};
+use farm_core::telemetry::{Carried, Moments, WorkerTelemetry};
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -18,7 +19,7 @@ use crate::task_error::chain;
 const SILENT_INTERVALS: u32 = 5;
 /// And at the earliest after this.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(3);
-/// For how long the service time of workers that are gone is believed: a farm that was scaled to
+/// For how long what workers that are gone have told is believed: a farm that was scaled to
 /// zero need not learn it anew.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// Replicas that are remembered; more are passed over.
@@ -86,12 +87,16 @@ struct Table {
     replicas: HashMap<String, Replica>,
     /// The service time that was known last, and when it was.
     service: Option<(Service, Instant)>,
+    /// The same of the tasks a message brought.
+    tasks_per_message: Option<(f64, Instant)>,
 }
 
 struct Replica {
     last: WorkerTelemetry,
     /// What happened between the last two reports between which anything did.
     window: Moments,
+    /// What it settled between the last two reports between which a message came.
+    carried: Carried,
     heard: Instant,
 }
 
@@ -101,6 +106,7 @@ impl Table {
             silence: (interval * SILENT_INTERVALS).max(SHORTEST_SILENCE),
             replicas: HashMap::new(),
             service: None,
+            tasks_per_message: None,
         }
     }
 
@@ -119,10 +125,17 @@ impl Table {
         }
         // A sequence that falls is a replica that started anew.
         let known = known.filter(|known| known.last.sequence < report.sequence);
-        let (before, window) =
-            known.map_or_else(Default::default, |known| (known.last.service, known.window));
+        let (before, window, earlier) = known.map_or_else(Default::default, |known| {
+            (known.last, known.window, known.carried)
+        });
+        let carried = report.carried().since(before.carried());
         let replica = Replica {
-            window: difference(&report.service, &before).unwrap_or(window),
+            window: difference(&report.service, &before.service).unwrap_or(window),
+            carried: if carried.messages > 0 {
+                carried
+            } else {
+                earlier
+            },
             heard,
             last: report,
         };
@@ -135,16 +148,28 @@ impl Table {
             .retain(|_, replica| now.saturating_duration_since(replica.heard) <= silence);
         let replicas = self.replicas.values();
         let service = service(replicas.map(|replica| &replica.window));
-        self.service = service.map(|service| (service, now)).or(self.service);
-        let remembered = self
-            .service
-            .filter(|(_, known)| now.saturating_duration_since(*known) <= REMEMBERED);
+        self.service = remembered(service, self.service, now);
+        let carried = self.replicas.values().map(|replica| replica.carried);
+        let carried = carried.fold(Carried::default(), Carried::plus);
+        self.tasks_per_message =
+            remembered(carried.tasks_per_message(), self.tasks_per_message, now);
         let taking = self.replicas.values().filter(|r| !r.last.draining);
         Workers {
-            service: remembered.map(|(service, _)| service),
+            service: self.service.map(|(service, _)| service),
             slots: taking.fold(0, |slots, r| slots.saturating_add(r.last.slots)),
+            tasks_per_message: self.tasks_per_message.map(|(tasks, _)| tasks),
         }
     }
+}
+
+/// What is known now, or else was lately.
+fn remembered<T>(
+    now_known: Option<T>,
+    before: Option<(T, Instant)>,
+    now: Instant,
+) -> Option<(T, Instant)> {
+    let before = before.filter(|(_, known)| now.saturating_duration_since(*known) <= REMEMBERED);
+    now_known.map(|value| (value, now)).or(before)
 }
 
 fn is_sensible(moments: &Moments) -> bool {
@@ -258,6 +283,34 @@ mod tests {
         assert_eq!((farm.mean_seconds(), farm.after(0).slots), (Some(2.0), 8));
         farm.hear(&report("a", 1, &[5.0]));
         assert_eq!(farm.mean_seconds(), Some(5.0));
+    }
+
+    fn settled(replica: &str, sequence: u64, tasks: u64, messages: u64) -> WorkerTelemetry {
+        WorkerTelemetry {
+            tasks_done: tasks - tasks / 10,
+            tasks_failed: tasks / 10,
+            messages,
+            ..report(replica, sequence, &[])
+        }
+    }
+
+    #[test]
+    fn tasks_per_message_are_of_the_last_reports_between_which_any_came() {
+        let mut farm = Farm::new();
+        let mut after = |report: &WorkerTelemetry| {
+            farm.hear(report);
+            farm.after(0).tasks_per_message
+        };
+        assert_eq!(after(&settled("a", 1, 0, 0)), None);
+        assert_eq!(after(&settled("a", 2, 1_000, 1_000)), Some(1.0));
+        assert_eq!(after(&settled("a", 3, 1_640, 1_010)), Some(64.0));
+        assert_eq!(after(&settled("a", 4, 1_640, 1_010)), Some(64.0));
+        // Replicas are weighed by their messages.
+        assert_eq!(after(&settled("b", 1, 10, 10)), Some(32.5));
+        // Those of the worker that started anew are new.
+        assert_eq!(after(&settled("a", 1, 40, 10)), Some(2.5));
+        assert_eq!(farm.after(30).tasks_per_message, Some(2.5));
+        assert_eq!(farm.after(60).tasks_per_message, None);
     }
 
     #[test]

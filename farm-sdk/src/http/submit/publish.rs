@@ -82,6 +82,7 @@ struct Sent {
 }
 
 enum Answer {
+    Unsent,
     Awaited,
     Stored,
     Refused(broker::Refusal),
@@ -243,7 +244,7 @@ impl<'a> Publisher<'a> {
             body,
             traceparent: span.traceparent(),
             when: Instant::now(),
-            answer: Answer::Awaited,
+            answer: Answer::Unsent,
         });
         self.send(self.window.len() - 1).await;
         span.end(None);
@@ -254,6 +255,12 @@ impl<'a> Publisher<'a> {
         let Some(sent) = self.window.get_mut(index) else {
             return;
         };
+        if sent.is_absent()
+            && let Err(cause) = self.face.take_room(sent.tasks).await
+        {
+            sent.answer = Answer::Refused(broker::Refusal::Full(cause));
+            return;
+        }
         let headers = sent.headers(self.job, self.codec, self.deadline.as_deref());
         let (subject, body) = (self.subject.clone(), sent.body.clone());
         let refused = self.publishing.send(sent.ticket, subject, headers, body);
@@ -302,6 +309,7 @@ impl<'a> Publisher<'a> {
             let refusal = match &oldest.answer {
                 Answer::Stored => {
                     self.accepted += u64::from(oldest.tasks);
+                    self.face.room.note_published(oldest.tasks);
                     self.window_bytes -= oldest.body.len();
                     self.window.pop_front();
                     if self.trouble.take().is_some() {
@@ -309,8 +317,10 @@ impl<'a> Publisher<'a> {
                     }
                     continue;
                 }
-                Answer::Awaited if Instant::now() < oldest.overdue() => return Ok(()),
-                Answer::Awaited => broker::Refusal::Passing(format!(
+                Answer::Unsent | Answer::Awaited if Instant::now() < oldest.overdue() => {
+                    return Ok(());
+                }
+                Answer::Unsent | Answer::Awaited => broker::Refusal::Passing(format!(
                     "no acknowledgement within {} s",
                     ANSWER.as_secs()
                 )),
@@ -368,7 +378,7 @@ impl<'a> Publisher<'a> {
             let is_lost = match sent.answer {
                 Answer::Awaited => now >= sent.overdue(),
                 Answer::Refused(_) => true,
-                Answer::Stored => false,
+                Answer::Unsent | Answer::Stored => false,
             };
             if is_lost {
                 self.send(index).await;
@@ -476,8 +486,18 @@ pub(super) fn most_bytes(broker: &Broker) -> u64 {
 }
 
 impl Sent {
+    /// When to do something about it, if nothing is heard of it.
     fn overdue(&self) -> Instant {
-        self.when + ANSWER
+        match self.answer {
+            Answer::Refused(_) => self.when,
+            _ => self.when + ANSWER,
+        }
+    }
+
+    /// Whether it is neither stored nor on its way to be.
+    fn is_absent(&self) -> bool {
+        use broker::Refusal::Full;
+        matches!(self.answer, Answer::Unsent | Answer::Refused(Full(_)))
     }
 
     fn headers(&self, job: &JobId, codec: Codec, deadline: Option<&str>) -> HeaderMap {

@@ -136,16 +136,20 @@ async fn complete_stored(
         }
     };
     let mut index = 0;
+    let mut done = 0;
     let mut apart = Vec::new();
     for entry in entries {
         let tasks = entry.tasks();
-        if let Entry::Apart(what) = entry {
-            apart.push((index, what));
+        match entry {
+            Entry::Apart(what) => apart.push((index, what)),
+            Entry::Done { .. } => done += 1,
         }
         index += tasks;
     }
     complete(role, delivery, &apart, Kept::Lost).await;
-    role.metrics.settled(settle::Settled::Duplicate.as_str());
+    // Those apart are counted where they are settled.
+    let duplicate = settle::Settled::Duplicate.as_str();
+    role.metrics.settled_many(duplicate, done);
 }
 
 /// Stores the outcome of a chunk, the slow way, and completes it.
@@ -202,12 +206,7 @@ impl Completing<'_> {
                 let end = Err(cause.clone());
                 self.settle(index, end, Duration::ZERO).await
             }
-            Apart::Retry { delay, cause } => {
-                let task = self.id.task(index);
-                tracing::warn!(%task, cause, ?delay, "a task failed, to be tried again");
-                self.role.metrics.settled(settle::Settled::Retried.as_str());
-                self.queue_alone(index, 1, Some(*delay)).await
-            }
+            Apart::Retry { delay, cause } => self.retry(index, *delay, cause).await,
             Apart::Requeued { count: 1 } => self.queue_alone(index, 0, None).await,
             Apart::Requeued { count } => self.queue_part(index, *count).await,
             Apart::Kept => match self.kept {
@@ -215,7 +214,7 @@ impl Completing<'_> {
                     let (verdict, service) = bundle.late().await;
                     match end_of(verdict) {
                         Ok(end) => self.settle(index, end, service).await,
-                        Err((delay, _)) => self.queue_alone(index, 1, Some(delay)).await,
+                        Err((delay, cause)) => self.retry(index, delay, &cause).await,
                     }
                 }
                 Kept::Lost => {
@@ -246,9 +245,21 @@ impl Completing<'_> {
         };
         let settled = settling.conclude(end).await;
         if let Some(settled) = settled {
-            note(self.role, self.delivery, settled, service);
+            // The chunk is counted as a message already.
+            note(self.role, self.delivery, settled, service, 0);
         }
         settled.is_some()
+    }
+
+    /// Queues a task that failed, to be tried again.
+    async fn retry(&self, index: u32, delay: Duration, cause: &str) -> bool {
+        // Told once, by whoever has stored the outcome, however often the chunk is delivered.
+        if matches!(self.kept, Kept::Here(_)) {
+            let task = self.id.task(index);
+            tracing::warn!(%task, cause, ?delay, "a task failed, to be tried again");
+            self.role.metrics.settled(settle::Settled::Retried.as_str());
+        }
+        self.queue_alone(index, 1, Some(delay)).await
     }
 
     /// Queues one task of the chunk by itself.

@@ -77,7 +77,7 @@ pub(super) async fn live(
     let settling = settling(&role, &delivery, &task, &span, service);
     let settled = carry_out(&settling, &delivery, past, verdict).await;
     drop(hold);
-    note(&role, &delivery, settled, service);
+    note(&role, &delivery, settled, service, 1);
     span.end(failure.as_deref());
 }
 
@@ -139,13 +139,19 @@ pub(super) async fn carry_out(
     }
 }
 
-/// Counts a task that is settled.
-pub(super) fn note(role: &WorkerRole, delivery: &Delivery, settled: Settled, service: Duration) {
+/// Counts a task that is settled, and the `messages` that brought it: none if its chunk is counted.
+pub(super) fn note(
+    role: &WorkerRole,
+    delivery: &Delivery,
+    settled: Settled,
+    service: Duration,
+    messages: u64,
+) {
     role.metrics.settled(settled.as_str());
     if matches!(settled, Settled::Done | Settled::Failed) {
         let task = computed(delivery, service, settled == Settled::Done);
         role.metrics.computed(&task);
-        role.sums.count(&task);
+        role.sums.count(&task, messages);
     }
 }
 

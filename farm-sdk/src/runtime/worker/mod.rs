@@ -82,7 +82,7 @@ pub(crate) struct WorkerRole {
     pub threads: Handle,
     /// How many tasks to compute at once.
     pub slots: watch::Sender<u32>,
-    pub sums: Sums,
+    pub sums: Arc<Sums>,
     pub started: Instant,
     pub metrics: Arc<Metrics>,
     pub tracer: Tracer,

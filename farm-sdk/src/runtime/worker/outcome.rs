@@ -84,7 +84,7 @@ impl Loop {
             let failure = verdict.failure().map(str::to_owned);
             let settling = life::settling(&role, &ready.delivery, task, &span, service);
             let settled = life::carry_out(&settling, &ready.delivery, ready.past, verdict).await;
-            life::note(&role, &ready.delivery, settled, service);
+            life::note(&role, &ready.delivery, settled, service, 1);
             span.end(failure.as_deref());
         });
     }
@@ -149,7 +149,13 @@ impl Loop {
                     ..
                 } = *computed;
                 self.acknowledge(&ready.delivery).await;
-                life::note(&self.role, &ready.delivery, settle::Settled::Done, service);
+                life::note(
+                    &self.role,
+                    &ready.delivery,
+                    settle::Settled::Done,
+                    service,
+                    1,
+                );
                 span.end(None);
             }
             Sent::Bundle(ready, settled) => {

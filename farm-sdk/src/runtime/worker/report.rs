@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use farm_core::telemetry::WorkerTelemetry;
+use farm_core::telemetry::{Carried, WorkerTelemetry};
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
@@ -43,9 +43,10 @@ impl Sums {
         self.lock().cold_start_seconds = cold_start.as_secs_f64();
     }
 
-    pub fn count(&self, task: &Computed) {
+    /// Counts a task that `messages` brought: 1, or 0 if it came in a chunk.
+    pub fn count(&self, task: &Computed, messages: u64) {
         let mut report = self.lock();
-        report.messages += 1;
+        report.messages += messages;
         if task.done {
             report.tasks_done += 1;
             report.service.observe(task.service_seconds);
@@ -76,6 +77,11 @@ impl Sums {
             report.with_deadline += count;
             report.in_deadline += if met { count } else { 0 };
         }
+    }
+
+    /// What was settled, and the messages that brought it.
+    pub fn carried(&self) -> Carried {
+        self.lock().carried()
     }
 
     /// The next report; what is "recent" begins anew.
@@ -147,9 +153,9 @@ mod tests {
     #[test]
     fn sums_go_on_and_the_recent_maximum_begins_anew() {
         let sums = Sums::new("r", Some("f".to_owned()));
-        sums.count(&task(true, 2.0, Some(true)));
-        sums.count(&task(true, 1.0, None));
-        sums.count(&task(false, 9.0, Some(false)));
+        sums.count(&task(true, 2.0, Some(true)), 1);
+        sums.count(&task(true, 1.0, None), 1);
+        sums.count(&task(false, 9.0, Some(false)), 1);
         let first = sums.next();
         assert_eq!((first.sequence, first.replica.as_str()), (1, "r"));
         assert_eq!(first.function.as_deref(), Some("f"));
@@ -162,11 +168,24 @@ mod tests {
         assert_eq!(first.sojourn.count, 3);
         assert_eq!(first.sojourn.recent_max_seconds, 10.0);
 
-        sums.count(&task(true, 0.5, None));
+        sums.count(&task(true, 0.5, None), 1);
         let second = sums.next();
         assert_eq!((second.sequence, second.tasks_done), (2, 3));
         assert_eq!(second.service.sum_seconds, 3.5);
         assert_eq!(second.service.recent_max_seconds, 0.5);
         assert_eq!(sums.next().service.recent_max_seconds, 0.0);
+    }
+
+    #[test]
+    fn a_chunk_of_which_tasks_fail_is_one_message() {
+        let sums = Sums::new("r", None);
+        sums.count_chunk(&[0.001; 231], &task(true, 0.0, None));
+        for _ in 0..25 {
+            sums.count(&task(false, 0.001, None), 0);
+        }
+        let report = sums.next();
+        assert_eq!((report.tasks_done, report.tasks_failed), (231, 25));
+        assert_eq!(report.messages, 1);
+        assert_eq!(sums.carried().tasks_per_message(), Some(256.0));
     }
 }
