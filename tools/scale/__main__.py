@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from document import MissingSectionError, replace_section
+
 from scale.costs import by_hand, from_bench
 from scale.tables import report
 

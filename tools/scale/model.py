@@ -96,9 +96,7 @@ PLAIN = SETUPS[1]
 SHARDED = SETUPS[2]
 
 
-def chunk(
-    mean_seconds: float, deviation_seconds: float = 0.0, task_bytes: int = TASK_BYTES
-) -> int:
+def chunk(mean_seconds: float, deviation_seconds: float = 0.0, task_bytes: int = TASK_BYTES) -> int:
     """Give the tasks that automatic granularity puts into a message of a large job.
 
     Their service time has this mean and this standard deviation.

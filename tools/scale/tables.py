@@ -60,12 +60,17 @@ def markdown(heading: list[str], rows: list[list[str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
 
 
+def many(costs: Costs) -> int:
+    """Choose the size of a message that stands for all shared ones."""
+    return costs.sizes(256)[0]
+
+
 def cost_table(costs: Costs) -> str:
     """Write what a task costs."""
     heading = ["tasks a message", *(f"{part}, µs" for part in PARTS), "wire, B", "disk, B"]
     rows = [
         [
-            f"{point.tasks_per_message:,}",
+            f"{point.tasks_per_message:,.0f}",
             *(number(point.cpu_seconds[part] / MICRO) for part in PARTS),
             number(point.wire_bytes),
             number(point.disk_bytes),
@@ -77,7 +82,7 @@ def cost_table(costs: Costs) -> str:
 
 def setup_table(costs: Costs) -> str:
     """Write what each setup sustains, and what limits it."""
-    sizes = (1, 64, 256, 4096)
+    sizes = costs.sizes(1, 64, 256)
     heading = ["setup", "pairs of streams", *(f"{n:,} a message" for n in sizes)]
     rows = []
     for setup in SETUPS:
@@ -93,7 +98,7 @@ def need_table(costs: Costs) -> str:
     heading += ["workers' overhead, cores", "collector cores", "network, Gbit/s", "disk, MB/s"]
     rows = []
     for rate in RATES:
-        for n in (1, 256):
+        for n in (1, many(costs)):
             cost = costs.at(n)
             cpu = {part: rate * cost.cpu_seconds[part] / USABLE for part in PARTS}
             wire = rate * cost.wire_bytes * 8 / 1e9 if cost.wire_bytes else None
@@ -135,21 +140,24 @@ def thousand_table(costs: Costs) -> str:
 
 def verdict(costs: Costs) -> str:
     """Say what is needed first when a farm grows."""
-    single, chunked = costs.at(1), costs.at(256)
+    shared = many(costs)
+    single, chunked = costs.at(1), costs.at(shared)
     lines = []
-    for name, cost in (("one task a message", single), ("256 tasks a message", chunked)):
+    for name, cost in (("one task", single), (f"{shared} tasks", chunked)):
         limits = PLAIN.limits(cost)
         # A job's results are read by one collector, in one thread at worst.
         limits["one collector"] = USABLE / cost.cpu_seconds["collector"]
         limits["one emitter"] = USABLE / cost.cpu_seconds["emitter"]
         order = sorted(limits.items(), key=lambda item: item[1])
         steps = ", ".join(f"{part} at {number(rate)}" for part, rate in order)
-        lines.append(f"* {name}, on {PLAIN.name}, parts used up in this order, tasks/s: {steps}.")
+        lines.append(
+            f"* {name} a message, on {PLAIN.name}, parts used up in this order, tasks/s: {steps}."
+        )
     gain = PLAIN.sustains(chunked)[0] / PLAIN.sustains(single)[0]
-    sharded = SETUPS[2].sustains(single)[0] / PLAIN.sustains(single)[0]
+    sharded = SHARDED.sustains(single)[0] / PLAIN.sustains(single)[0]
     lines.append(
-        f"* Chunks of 256 are worth {gain:.0f} times one task a message; four pairs of streams on "
-        f"the same server {sharded:.1f} times."
+        f"* Chunks of {shared} are worth {gain:.0f} times one task a message; {SHARDED.streams} pairs "
+        f"of streams on the same server {sharded:.1f} times."
     )
     for service in SERVICE_SECONDS:
         rate = min(RATES[-1], WORKERS[-1] / service)
@@ -168,12 +176,10 @@ def verdict(costs: Costs) -> str:
 
 def broker_wait_table(costs: Costs) -> str:
     """Write the mean wait at a stream: one server, constant time, Poisson arrivals (M/D/1)."""
-    shares = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
-    heading = ["tasks a message", *(f"{100 * share:.0f} % used" for share in shares)]
+    heading = ["tasks a message", *(f"{100 * used:.0f} % used" for used in USED)]
     rows = []
-    for n in (1, 256, 4096):
-        seconds = n * costs.at(n).cpu_seconds["server"] * SERIAL
-        waits = [share / (2 * (1 - share)) * seconds for share in shares]
+    for n in costs.sizes(1, 256):
+        waits = [stream_wait_seconds(costs, n, used) for used in USED]
         rows.append([f"{n:,}", *(duration(wait) for wait in waits)])
     return markdown(heading, rows)
 
@@ -210,8 +216,11 @@ def assumptions() -> str:
         f"and a disk of {DISK_BYTES / 1e6:.0f} MB/s. Of the server's time on a task, a pair of "
         f"streams does {100 * SERIAL:.0f} % one after the other. Three copies take {COPIES} times "
         f"the time of one on all servers together, {LEADER} times on the leader. Automatic "
-        f"granularity puts {duration(CHUNK_SECONDS)} of work into a message, at most "
-        f"{MOST_TASKS:,} tasks.\n"
+        f"granularity puts {duration(CHUNK_SECONDS)} of even work into a message, at most "
+        f"{MOST_TASKS:,} tasks and {MOST_BYTES >> 10} KiB, which is {chunk(1e-9):,} tasks of "
+        f"{TASK_BYTES} B; tasks of {duration(ALONE_SECONDS)} and more travel alone. Subjects and "
+        f"words of the protocol, which the server does not count, take {line_bytes():.0f} B a "
+        "message of NATS.\n"
     )
 
 
