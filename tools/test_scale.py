@@ -133,7 +133,7 @@ def rust_number(file: str, name: str) -> float:
     found = re.search(rf"const {name}: \w+ = ([^;]+);", (ROOT / file).read_text())
     assert found, f"{file} has no {name}"
     base, _, shift = found[1].replace("_", "").partition("<<")
-    return float(base) * 2 ** int(shift or 0)
+    return float(base) * (1 << int(shift or 0))
 
 
 def test_granularity_is_that_of_the_sdk() -> None:

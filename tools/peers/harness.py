@@ -25,6 +25,7 @@ from measure import PAYLOAD, Measurement, run_length
 from work import SLOW_SECONDS
 
 CALL_SECONDS = 60.0
+WARM_UPS = 3
 # Round trips begin at moments that keep no step with anybody's polling.
 PAUSE_SECONDS = 0.1
 
@@ -42,6 +43,8 @@ class Peer(ABC):
     package: str | None
     documented = ""
     cold_starts = 5
+    # What the processes of a system read from.
+    stdin = subprocess.DEVNULL
     # The other ways to use a system share what was seen of the first.
     tries_kill = True
 
@@ -49,7 +52,12 @@ class Peer(ABC):
         """Keep files in this folder; compute in so many workers."""
         self.folder = folder
         self.workers = workers
+        self.journal = folder / "journal"
         self.children: list[subprocess.Popen[bytes]] = []
+
+    def version(self) -> str:
+        """Tell the version of what is measured; nothing if it has none."""
+        return metadata.version(self.package) if self.package else ""
 
     @abstractmethod
     def start(self) -> None:
@@ -74,6 +82,15 @@ class Peer(ABC):
     @abstractmethod
     def slow(self, journal: str) -> Fate:
         """Submit a slow task; what is returned tells, without waiting, how it ended for us."""
+
+    def begun(self) -> list[int]:
+        """List the processes that began the slow task, in turn."""
+        lines = self.journal.read_text().splitlines() if self.journal.exists() else []
+        return [int(line.split()[1]) for line in lines if line.startswith("begun")]
+
+    def ended(self) -> bool:
+        """Tell whether a worker computed the slow task to its end."""
+        return "ended" in self.journal.read_text()
 
     def victims(self, pid: int) -> list[int]:
         """Name what goes when the worker goes in whose process `pid` a task is computed."""
@@ -102,7 +119,7 @@ class Peer(ABC):
                 command,
                 cwd=self.folder,
                 env=os.environ | environment,
-                stdin=subprocess.DEVNULL,
+                stdin=self.stdin,
                 stdout=log,
                 stderr=log,
             )
@@ -158,7 +175,12 @@ def timed_run(peer: Peer, tasks: int) -> float:
 def throughput(peer: Peer, runs: int, aim_seconds: float) -> tuple[int, list[float]]:
     """Measure tasks per second in several runs of one length."""
     tasks = run_length(200, timed_run(peer, 200), 1.0)
-    tasks = run_length(tasks, timed_run(peer, tasks), aim_seconds)
+    for _ in range(WARM_UPS):
+        seconds = timed_run(peer, tasks)
+        tasks = run_length(tasks, seconds, aim_seconds)
+        # What is much faster once it is warm would have runs that are too short.
+        if seconds >= aim_seconds / 2:
+            break
     return tasks, [tasks / timed_run(peer, tasks) for _ in range(runs)]
 
 
@@ -196,29 +218,22 @@ def cold_starts(peer: Peer) -> list[float]:
     return seconds
 
 
-def begun(journal: Path) -> list[int]:
-    """List the processes that began the slow task, in turn."""
-    lines = journal.read_text().splitlines() if journal.exists() else []
-    return [int(line.split()[1]) for line in lines if line.startswith("begun")]
-
-
 def kill_mid_task(peer: Peer, patience_seconds: float) -> str:
     """Kill the worker that computes a task, and tell what becomes of the task."""
-    journal = peer.folder / "journal"
-    fate = peer.slow(str(journal))
+    fate = peer.slow(str(peer.journal))
     limit = time.monotonic() + CALL_SECONDS
-    while not begun(journal):
+    while not (pids := peer.begun()):
         if time.monotonic() > limit:
             raise PeerError("the slow task was never begun")
         time.sleep(0.01)
-    victims = peer.victims(begun(journal)[0])
+    victims = peer.victims(pids[0])
     killed = time.monotonic()
     for victim in victims:
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
     peer.replace()
     while (seconds := time.monotonic() - killed) < patience_seconds:
-        if "ended" in journal.read_text():
+        if peer.ended():
             again = max(0.0, seconds - SLOW_SECONDS)
             return f"computed again after {again:.0f} s"
         if (ended := fate()) is not None:
@@ -230,8 +245,7 @@ def kill_mid_task(peer: Peer, patience_seconds: float) -> str:
 
 def measure(peer: Peer, arguments: argparse.Namespace) -> Measurement:
     """Take all measurements of a system that runs."""
-    version = metadata.version(peer.package) if peer.package else ""
-    row = Measurement(peer.name, version, documented=peer.documented)
+    row = Measurement(peer.name, peer.version(), documented=peer.documented)
     check(peer.call(), 1)
     row.tasks_per_run, row.tasks_per_second = throughput(peer, arguments.runs, arguments.seconds)
     row.round_trip_seconds = round_trips(peer, arguments.calls)

@@ -156,8 +156,8 @@ def verdict(costs: Costs) -> str:
     gain = PLAIN.sustains(chunked)[0] / PLAIN.sustains(single)[0]
     sharded = SHARDED.sustains(single)[0] / PLAIN.sustains(single)[0]
     lines.append(
-        f"* Chunks of {shared} are worth {gain:.0f} times one task a message; {SHARDED.streams} pairs "
-        f"of streams on the same server {sharded:.1f} times."
+        f"* Chunks of {shared} are worth {gain:.0f} times one task a message; "
+        f"{SHARDED.streams} pairs of streams on the same server {sharded:.1f} times."
     )
     for service in SERVICE_SECONDS:
         rate = min(RATES[-1], WORKERS[-1] / service)

@@ -13,9 +13,10 @@ JOB = "0" * 32
 TASK_SUBJECT = f"farm.{FARM}.task.{JOB}"
 # A task is known by its number in the job.
 RESULT_SUBJECT = f"farm.{FARM}.result.{JOB}." + "0" * 6
-TICKET = "0" * 6
-EMITTER_INBOX = f"_INBOX_farm.{FARM}.emitter.{'0' * 22}.{TICKET}"
-WORKER_INBOX = f"_INBOX_farm.{FARM}.worker.{'0' * 22}.{TICKET}"
+# Answers come to few places.
+PLACE = "0" * 3
+EMITTER_INBOX = f"_INBOX_farm.{FARM}.emitter.{'0' * 22}.{PLACE}"
+WORKER_INBOX = f"_INBOX_farm.{FARM}.worker.{'0' * 22}.{PLACE}"
 # Deliveries, place in the stream, place at the consumer, nanoseconds, how many wait.
 DELIVERY = f"1.{'0' * 6}.{'0' * 6}.{'0' * 19}.{'0' * 4}"
 TASK_RECEIPT = f"$JS.ACK.farm-{FARM}-tasks.workers.{DELIVERY}"
