@@ -29,7 +29,7 @@ SCRIPTS = ROOT / "tools" / "peers"
 PINS = ROOT / "tools" / "peers-requirements.txt"
 PLACE = ROOT / ".tools" / "peers"
 # Marks every process of a run, so that none is left and nobody else's is touched.
-MARK = "FARM_PEERS_RUN"
+MARK = "PEERS_RUN"
 SYSTEM_SECONDS = 420
 # Load average of a processor up to which nothing else counts as running.
 QUIET = 0.25
@@ -71,14 +71,14 @@ def main() -> int:
     for system in chosen:
         reason = install(system)
         for number, name in enumerate(system.variants):
-            print(f"{name} ...", file=sys.stderr, flush=True)
+            print(f"{minutes_since(began):4.1f} min: {name} ...", file=sys.stderr, flush=True)
             rows.append(
                 Measurement(name, "", skipped=reason)
                 if reason
                 else measure(system, number, name, arguments)
             )
     conditions["load_average_after"] = os.getloadavg()[0]
-    conditions["minutes"] = (time.monotonic() - began) / 60
+    conditions["minutes"] = minutes_since(began)
     text = f"{describe(conditions)}\n\n{table(rows)}"
     if arguments.json:
         print(json.dumps({"machine": conditions, "systems": [row.as_json() for row in rows]}))
@@ -87,6 +87,11 @@ def main() -> int:
     if arguments.document:
         write(arguments.document, text)
     return 0 if any(not row.skipped for row in rows) else 1
+
+
+def minutes_since(began: float) -> float:
+    """Tell how long ago that was."""
+    return (time.monotonic() - began) / 60
 
 
 def parse() -> argparse.Namespace:

@@ -26,6 +26,7 @@ from work import SLOW_SECONDS
 
 CALL_SECONDS = 60.0
 WARM_UPS = 3
+PORTS = range(11_000, 32_000)
 # Round trips begin at moments that keep no step with anybody's polling.
 PAUSE_SECONDS = 0.1
 
@@ -108,8 +109,8 @@ class Peer(ABC):
         self.run(20)
 
     def stop(self) -> None:
-        """End everything that was started."""
-        for child in self.children:
+        """End everything that was started, what others need last."""
+        for child in reversed(self.children):
             end(child)
 
     def spawn(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
@@ -151,10 +152,16 @@ def end(child: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """Find a port of the loopback that nobody uses."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Find a port of the loopback that nobody uses.
+
+    It is below those that the system gives to outgoing connections: one of them could take it
+    before the process that is told of it listens.
+    """
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def check(seen: int, tasks: int) -> None:

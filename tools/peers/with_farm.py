@@ -143,9 +143,14 @@ class WithFarm(Peer):
         seen = set()
         url = f"http://127.0.0.1:{port}/jobs/{job}/results"
         with urllib.request.urlopen(url, timeout=CALL_SECONDS) as lines:
+            limit = time.monotonic() + CALL_SECONDS
             for line in lines:
+                # An empty line says that there is nothing yet.
                 if not line.strip():
+                    if time.monotonic() > limit:
+                        break
                     continue
+                limit = time.monotonic() + CALL_SECONDS
                 result = json.loads(line)
                 seen.add(result["task"])
                 yield result
