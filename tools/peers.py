@@ -31,6 +31,8 @@ PLACE = ROOT / ".tools" / "peers"
 # Marks every process of a run, so that none is left and nobody else's is touched.
 MARK = "PEERS_RUN"
 SYSTEM_SECONDS = 420
+# Options that every script takes.
+COUNTS = ("workers", "runs", "seconds", "calls", "patience")
 # Load average of a processor up to which nothing else counts as running.
 QUIET = 0.25
 
@@ -64,7 +66,7 @@ def main() -> int:
     """Measure all, and print the table; 1 if nothing could be measured."""
     arguments = parse()
     chosen = [s for s in SYSTEMS if not arguments.only or s.script in arguments.only]
-    conditions = machine()
+    conditions = machine() | {key: getattr(arguments, key) for key in COUNTS}
     began = time.monotonic()
     rows: list[Measurement] = []
     make_place()
@@ -102,10 +104,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--farm", type=Path, default=ROOT / "target/release/farm")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--runs", type=int, default=5, help="throughput runs; their median counts")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of such a run, about")
-    parser.add_argument("--calls", type=int, default=200, help="round trips, one at a time")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of such a run, about")
+    parser.add_argument("--calls", type=int, default=100, help="round trips, one at a time")
     parser.add_argument(
-        "--patience", type=float, default=90.0, help="seconds to wait for a task whose worker died"
+        "--patience", type=float, default=80.0, help="seconds to wait for a task whose worker died"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--document", type=Path, help="write the table into this file, too")
@@ -150,8 +152,7 @@ def measure(system: System, number: int, name: str, arguments: argparse.Namespac
     mark = uuid.uuid4().hex
     environment = os.environ | {MARK: mark, "PYTHONPATH": str(SCRIPTS), "PYTHONUNBUFFERED": "1"}
     environment["PEERS_FARM"] = str(arguments.farm.resolve())
-    options = [f"--{key}={getattr(arguments, key)}" for key in ("workers", "runs", "seconds")]
-    options += [f"--{key}={getattr(arguments, key)}" for key in ("calls", "patience")]
+    options = [f"--{key}={getattr(arguments, key)}" for key in COUNTS]
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
         out = Path(folder) / "out.json"
         command = [str(PLACE / "bin" / "python"), str(SCRIPTS / f"with_{system.script}.py")]
@@ -218,10 +219,14 @@ def describe(conditions: dict[str, Any]) -> str:
         else "The machine was quiet when this began."
     )
     minutes = f", {conditions['minutes']:.0f} minutes" if "minutes" in conditions else ""
+    counts = (
+        f"{conditions['runs']} runs of about {conditions['seconds']:g} s, {conditions['calls']} "
+        f"round trips; a task whose worker was killed was watched for {conditions['patience']:g} s."
+    )
     return (
         f"{conditions['processors']} × {conditions['processor']}, {conditions['system']}, "
-        f"Python {conditions['python']}{minutes}. Load average {before:.1f} before, {after:.1f} "
-        f"after, the systems measured last included. {foreign}"
+        f"Python {conditions['python']}{minutes}. {counts} Load average {before:.1f} before, "
+        f"{after:.1f} after, the systems measured last included. {foreign}"
     )
 
 

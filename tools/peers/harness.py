@@ -270,12 +270,12 @@ def main(*variants: type[Peer]) -> int:
     parser = argparse.ArgumentParser(description="Measures one system; tools/peers.py calls it.")
     parser.add_argument("--variant", type=int, required=True, help="which one, from 0")
     parser.add_argument("--out", type=Path, required=True, help="file for the result, JSON")
-    parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of a run, about")
-    parser.add_argument("--calls", type=int, default=200, help="round trips")
+    parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument("--runs", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True, help="length of a run, about")
+    parser.add_argument("--calls", type=int, required=True, help="round trips")
     parser.add_argument(
-        "--patience", type=float, default=90.0, help="seconds for a lost task; 0: none"
+        "--patience", type=float, required=True, help="seconds for a lost task; 0: none"
     )
     arguments = parser.parse_args()
     # Short: the paths of sockets are.
