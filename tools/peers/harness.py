@@ -138,17 +138,11 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
-    """End a process: asked first, then not; and whatever it leaves behind."""
-    processes = family(child.pid)
-    child.terminate()
-    try:
-        child.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-    for process in processes:
+    """Kill a process and whatever it started: nothing of it is needed, and farewells take long."""
+    for process in family(child.pid):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    child.wait()
 
 
 def free_port() -> int:
