@@ -104,7 +104,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--farm", type=Path, default=ROOT / "target/release/farm")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--runs", type=int, default=5, help="throughput runs; their median counts")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of such a run, about")
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of such a run, about")
     parser.add_argument("--calls", type=int, default=100, help="round trips, one at a time")
     parser.add_argument(
         "--patience", type=float, default=80.0, help="seconds to wait for a task whose worker died"
