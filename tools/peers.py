@@ -218,7 +218,7 @@ def describe(conditions: dict[str, Any]) -> str:
         if per_processor > QUIET
         else "The machine was quiet when this began."
     )
-    minutes = f", {conditions['minutes']:.0f} minutes" if "minutes" in conditions else ""
+    minutes = f", {conditions['minutes']:.0f} min" if "minutes" in conditions else ""
     counts = (
         f"{conditions['runs']} runs of about {conditions['seconds']:g} s, {conditions['calls']} "
         f"round trips; a task whose worker was killed was watched for {conditions['patience']:g} s."
