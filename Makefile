@@ -8,7 +8,7 @@ SHELL := bash
 export PYTHONDONTWRITEBYTECODE := 1
 
 PYTHON_TOOLS := .tools/python
-PYTHON_SCRIPTS := examples/*.py tests/http/*.py tests/page/*.py tools/*.py tools/peers/*.py
+PYTHON_SCRIPTS := examples/*.py tests/http/*.py tests/page/*.py tools/*.py tools/peers/*.py tools/scale/*.py
 GYM_SCRIPTS := farm-gym/python farm-gym/examples farm-gym/tests
 
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
@@ -57,13 +57,14 @@ micro: ## Time the hot functions, one by one (Criterion)
 	cargo bench --locked -p farm-core --bench wire
 
 .PHONY: peers
-peers: ## Measure other systems on the same no-op tasks (Ray, Celery, Dask ...); writes docs/peers.md (ONLY=name)
+peers: nats ## Measure a farm and other systems on the same no-op tasks (Ray, Celery ...); writes docs/peers.md (ONLY=name)
+	cargo build --release --locked -p farm-cli
 	@python3 tools/peers.py --document docs/peers.md $(if $(ONLY),--only "$(ONLY)")
 
 .PHONY: scale
 scale: ## What a growing farm needs, from measured costs; writes docs/scale.md (BENCH=out/bench.json)
 	cargo build --release --locked -p farm-cli
-	@python3 tools/scale.py --document docs/scale.md $(if $(BENCH),--bench "$(BENCH)")
+	@PYTHONPATH=tools python3 -m scale --document docs/scale.md $(if $(BENCH),--bench "$(BENCH)")
 
 .PHONY: test
 test: check deny nats faas-cli browser ## Check and test everything, against real servers

@@ -22,6 +22,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from document import MissingSectionError, replace_section
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "experiment.md"
 IMAGES = ROOT / "docs" / "images"
@@ -119,7 +121,7 @@ def main() -> int:
             parts["training"] = training_table(trainings)
         parts["time"] = f"Wall time of this run: {time.monotonic() - began:.0f} s.\n"
         write_document(parts)
-    except (ExperimentError, OSError) as error:
+    except (ExperimentError, MissingSectionError, OSError) as error:
         print(f"experiment: {error}", file=sys.stderr)
         return 1
     differing = [training.model.path.name for training in trainings if not training.is_identical]
@@ -347,12 +349,7 @@ def write_document(parts: dict[str, str]) -> None:
     """Put the parts between their markers; what is written by hand stays."""
     text = DOCUMENT.read_text()
     for name, part in parts.items():
-        begin, end = f"<!-- generated: {name} -->", "<!-- end -->"
-        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        found = pattern.search(text)
-        if not found:
-            raise ExperimentError(f"{DOCUMENT.name} has no place {begin}")
-        text = f"{text[: found.start()]}{begin}\n{part}{end}{text[found.end() :]}"
+        text = replace_section(text, name, part)
     DOCUMENT.write_text(text)
 
 

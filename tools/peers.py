@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Measures other systems on the work of docs/benchmarks.md: no-op tasks of 128 bytes.
+"""Measures a farm and other systems on the work of docs/benchmarks.md: no-op tasks of 128 bytes.
 
-Each system is installed from PyPI into `.tools/peers`, measured by its own script in
-`tools/peers/`, one after the other, on the loopback, and stopped. What cannot be installed or does
-not run is skipped, and the reason is printed. `make peers` calls this.
+The farm is the release build of this checkout. Each other system is installed from PyPI into
+`.tools/peers`. Each is measured by its own script in `tools/peers/`, one after the other, on the
+loopback, and stopped. What cannot be installed or does not run is skipped, and the reason is
+printed. `make peers` calls this.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,10 +29,15 @@ SCRIPTS = ROOT / "tools" / "peers"
 PINS = ROOT / "tools" / "peers-requirements.txt"
 PLACE = ROOT / ".tools" / "peers"
 # Marks every process of a run, so that none is left and nobody else's is touched.
-MARK = "FARM_PEERS_RUN"
+MARK = "PEERS_RUN"
 SYSTEM_SECONDS = 420
+# Options that every script takes.
+COUNTS = ("workers", "runs", "seconds", "calls", "patience")
+# Load average of a processor up to which nothing else counts as running.
+QUIET = 0.25
 
 sys.path.insert(0, str(SCRIPTS))
+from document import MissingSectionError, replace_section  # noqa: E402
 from measure import Measurement, table  # noqa: E402
 
 
@@ -44,6 +51,7 @@ class System:
 
 
 SYSTEMS = [
+    System("farm", (), ("rust-farm, one task a message", "rust-farm, automatic granularity")),
     System("lists", ("redis",), ("The paper's farm, rebuilt",)),
     System("ray", ("ray",), ("Ray, tasks", "Ray, actors", "Ray, 64 tasks a call")),
     System("celery", ("celery", "redis"), ("Celery",)),
@@ -58,26 +66,34 @@ def main() -> int:
     """Measure all, and print the table; 1 if nothing could be measured."""
     arguments = parse()
     chosen = [s for s in SYSTEMS if not arguments.only or s.script in arguments.only]
-    conditions = machine()
+    conditions = machine() | {key: getattr(arguments, key) for key in COUNTS}
+    began = time.monotonic()
     rows: list[Measurement] = []
     make_place()
     for system in chosen:
         reason = install(system)
         for number, name in enumerate(system.variants):
-            print(f"{name} ...", file=sys.stderr, flush=True)
+            print(f"{minutes_since(began):4.1f} min: {name} ...", file=sys.stderr, flush=True)
             rows.append(
                 Measurement(name, "", skipped=reason)
                 if reason
                 else measure(system, number, name, arguments)
             )
     conditions["load_average_after"] = os.getloadavg()[0]
+    conditions["minutes"] = minutes_since(began)
+    text = f"{describe(conditions)}\n\n{table(rows)}"
     if arguments.json:
         print(json.dumps({"machine": conditions, "systems": [row.as_json() for row in rows]}))
     else:
-        print(f"{describe(conditions)}\n\n{table(rows)}")
+        print(text)
     if arguments.document:
-        write(arguments.document, f"{describe(conditions)}\n\n{table(rows)}")
+        write(arguments.document, text)
     return 0 if any(not row.skipped for row in rows) else 1
+
+
+def minutes_since(began: float) -> float:
+    """Tell how long ago that was."""
+    return (time.monotonic() - began) / 60
 
 
 def parse() -> argparse.Namespace:
@@ -85,12 +101,13 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     names = [system.script for system in SYSTEMS]
     parser.add_argument("--only", action="append", choices=names, help="only this system")
+    parser.add_argument("--farm", type=Path, default=ROOT / "target/release/farm")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--runs", type=int, default=5, help="throughput runs; their median counts")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of such a run, about")
-    parser.add_argument("--calls", type=int, default=200, help="round trips, one at a time")
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of such a run, about")
+    parser.add_argument("--calls", type=int, default=100, help="round trips, one at a time")
     parser.add_argument(
-        "--patience", type=float, default=90.0, help="seconds to wait for a task whose worker died"
+        "--patience", type=float, default=80.0, help="seconds to wait for a task whose worker died"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--document", type=Path, help="write the table into this file, too")
@@ -105,7 +122,14 @@ def make_place() -> None:
 
 def pip(*packages: str) -> str:
     """Install packages at their pinned versions; what went wrong, or nothing."""
-    command = [str(PLACE / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+    command = [
+        str(PLACE / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     command += ["--constraint", str(PINS), *packages]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode == 0:
@@ -127,8 +151,8 @@ def measure(system: System, number: int, name: str, arguments: argparse.Namespac
     """Measure one way to use a system in a process of its own, and end what is left of it."""
     mark = uuid.uuid4().hex
     environment = os.environ | {MARK: mark, "PYTHONPATH": str(SCRIPTS), "PYTHONUNBUFFERED": "1"}
-    options = [f"--{key}={getattr(arguments, key)}" for key in ("workers", "runs", "seconds")]
-    options += [f"--{key}={getattr(arguments, key)}" for key in ("calls", "patience")]
+    environment["PEERS_FARM"] = str(arguments.farm.resolve())
+    options = [f"--{key}={getattr(arguments, key)}" for key in COUNTS]
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
         out = Path(folder) / "out.json"
         command = [str(PLACE / "bin" / "python"), str(SCRIPTS / f"with_{system.script}.py")]
@@ -185,22 +209,33 @@ def machine() -> dict[str, Any]:
 
 
 def describe(conditions: dict[str, Any]) -> str:
-    """Write the conditions in a sentence."""
+    """Write where and how undisturbed it was measured."""
+    before, after = conditions["load_average_before"], conditions["load_average_after"]
+    per_processor = before / conditions["processors"]
+    foreign = (
+        "Other work ran on the machine when this began, which slows every system down: compare "
+        "orders of magnitude."
+        if per_processor > QUIET
+        else "The machine was quiet when this began."
+    )
+    minutes = f", {conditions['minutes']:.0f} min" if "minutes" in conditions else ""
+    counts = (
+        f"{conditions['runs']} runs of about {conditions['seconds']:g} s, {conditions['calls']} "
+        f"round trips; a task whose worker was killed was watched for {conditions['patience']:g} s."
+    )
     return (
         f"{conditions['processors']} × {conditions['processor']}, {conditions['system']}, "
-        f"Python {conditions['python']}; load average {conditions['load_average_before']:.1f} "
-        f"before, {conditions['load_average_after']:.1f} after."
+        f"Python {conditions['python']}{minutes}. {counts} Load average {before:.1f} before, "
+        f"{after:.1f} after, the systems measured last included. {foreign}"
     )
 
 
-def write(document: Path, part: str) -> None:
-    """Put the table between its markers; what is written by hand stays."""
-    text = document.read_text()
-    begin, end = "<!-- generated: peers -->", "<!-- end -->"
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    if not pattern.search(text):
-        sys.exit(f"{document} has no place {begin}")
-    document.write_text(pattern.sub(lambda _: f"{begin}\n{part}{end}", text))
+def write(document: Path, text: str) -> None:
+    """Put the table into a document."""
+    try:
+        document.write_text(replace_section(document.read_text(), "peers", text))
+    except MissingSectionError as error:
+        sys.exit(f"{document}: {error}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from measure import PAYLOAD, Measurement, run_length
 from work import SLOW_SECONDS
 
 CALL_SECONDS = 60.0
+WARM_UPS = 3
+PORTS = range(11_000, 32_000)
 # Round trips begin at moments that keep no step with anybody's polling.
 PAUSE_SECONDS = 0.1
 
@@ -42,6 +44,8 @@ class Peer(ABC):
     package: str | None
     documented = ""
     cold_starts = 5
+    # What the processes of a system read from.
+    stdin = subprocess.DEVNULL
     # The other ways to use a system share what was seen of the first.
     tries_kill = True
 
@@ -49,7 +53,12 @@ class Peer(ABC):
         """Keep files in this folder; compute in so many workers."""
         self.folder = folder
         self.workers = workers
+        self.journal = folder / "journal"
         self.children: list[subprocess.Popen[bytes]] = []
+
+    def version(self) -> str:
+        """Tell the version of what is measured; nothing if it has none."""
+        return metadata.version(self.package) if self.package else ""
 
     @abstractmethod
     def start(self) -> None:
@@ -75,6 +84,15 @@ class Peer(ABC):
     def slow(self, journal: str) -> Fate:
         """Submit a slow task; what is returned tells, without waiting, how it ended for us."""
 
+    def begun(self) -> list[int]:
+        """List the processes that began the slow task, in turn."""
+        lines = self.journal.read_text().splitlines() if self.journal.exists() else []
+        return [int(line.split()[1]) for line in lines if line.startswith("begun")]
+
+    def ended(self) -> bool:
+        """Tell whether a worker computed the slow task to its end."""
+        return "ended" in self.journal.read_text()
+
     def victims(self, pid: int) -> list[int]:
         """Name what goes when the worker goes in whose process `pid` a task is computed."""
         for child in self.children:
@@ -91,8 +109,8 @@ class Peer(ABC):
         self.run(20)
 
     def stop(self) -> None:
-        """End everything that was started."""
-        for child in self.children:
+        """End everything that was started, what others need last."""
+        for child in reversed(self.children):
             end(child)
 
     def spawn(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
@@ -102,7 +120,7 @@ class Peer(ABC):
                 command,
                 cwd=self.folder,
                 env=os.environ | environment,
-                stdin=subprocess.DEVNULL,
+                stdin=self.stdin,
                 stdout=log,
                 stderr=log,
             )
@@ -120,24 +138,24 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
-    """End a process: asked first, then not; and whatever it leaves behind."""
-    processes = family(child.pid)
-    child.terminate()
-    try:
-        child.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-    for process in processes:
+    """Kill a process and whatever it started: nothing of it is needed, and farewells take long."""
+    for process in family(child.pid):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    child.wait()
 
 
 def free_port() -> int:
-    """Find a port of the loopback that nobody uses."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Find a port of the loopback that nobody uses.
+
+    It is below those that the system gives to outgoing connections: one of them could take it
+    before the process that is told of it listens.
+    """
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def check(seen: int, tasks: int) -> None:
@@ -158,7 +176,12 @@ def timed_run(peer: Peer, tasks: int) -> float:
 def throughput(peer: Peer, runs: int, aim_seconds: float) -> tuple[int, list[float]]:
     """Measure tasks per second in several runs of one length."""
     tasks = run_length(200, timed_run(peer, 200), 1.0)
-    tasks = run_length(tasks, timed_run(peer, tasks), aim_seconds)
+    for _ in range(WARM_UPS):
+        seconds = timed_run(peer, tasks)
+        tasks = run_length(tasks, seconds, aim_seconds)
+        # What is much faster once it is warm would have runs that are too short.
+        if seconds >= aim_seconds / 2:
+            break
     return tasks, [tasks / timed_run(peer, tasks) for _ in range(runs)]
 
 
@@ -196,29 +219,22 @@ def cold_starts(peer: Peer) -> list[float]:
     return seconds
 
 
-def begun(journal: Path) -> list[int]:
-    """List the processes that began the slow task, in turn."""
-    lines = journal.read_text().splitlines() if journal.exists() else []
-    return [int(line.split()[1]) for line in lines if line.startswith("begun")]
-
-
 def kill_mid_task(peer: Peer, patience_seconds: float) -> str:
     """Kill the worker that computes a task, and tell what becomes of the task."""
-    journal = peer.folder / "journal"
-    fate = peer.slow(str(journal))
+    fate = peer.slow(str(peer.journal))
     limit = time.monotonic() + CALL_SECONDS
-    while not begun(journal):
+    while not (pids := peer.begun()):
         if time.monotonic() > limit:
             raise PeerError("the slow task was never begun")
         time.sleep(0.01)
-    victims = peer.victims(begun(journal)[0])
+    victims = peer.victims(pids[0])
     killed = time.monotonic()
     for victim in victims:
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
     peer.replace()
     while (seconds := time.monotonic() - killed) < patience_seconds:
-        if "ended" in journal.read_text():
+        if peer.ended():
             again = max(0.0, seconds - SLOW_SECONDS)
             return f"computed again after {again:.0f} s"
         if (ended := fate()) is not None:
@@ -230,8 +246,7 @@ def kill_mid_task(peer: Peer, patience_seconds: float) -> str:
 
 def measure(peer: Peer, arguments: argparse.Namespace) -> Measurement:
     """Take all measurements of a system that runs."""
-    version = metadata.version(peer.package) if peer.package else ""
-    row = Measurement(peer.name, version, documented=peer.documented)
+    row = Measurement(peer.name, peer.version(), documented=peer.documented)
     check(peer.call(), 1)
     row.tasks_per_run, row.tasks_per_second = throughput(peer, arguments.runs, arguments.seconds)
     row.round_trip_seconds = round_trips(peer, arguments.calls)
@@ -249,12 +264,12 @@ def main(*variants: type[Peer]) -> int:
     parser = argparse.ArgumentParser(description="Measures one system; tools/peers.py calls it.")
     parser.add_argument("--variant", type=int, required=True, help="which one, from 0")
     parser.add_argument("--out", type=Path, required=True, help="file for the result, JSON")
-    parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of a run, about")
-    parser.add_argument("--calls", type=int, default=200, help="round trips")
+    parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument("--runs", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True, help="length of a run, about")
+    parser.add_argument("--calls", type=int, required=True, help="round trips")
     parser.add_argument(
-        "--patience", type=float, default=90.0, help="seconds for a lost task; 0: none"
+        "--patience", type=float, required=True, help="seconds for a lost task; 0: none"
     )
     arguments = parser.parse_args()
     # Short: the paths of sockets are.

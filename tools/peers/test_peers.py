@@ -58,6 +58,18 @@ def test_only_the_marked_part_of_a_document_is_replaced(tmp_path: Path) -> None:
     )
 
 
+def test_foreign_load_is_told_by_the_runs_own_load_averages() -> None:
+    known = {"processors": 2, "processor": "a", "system": "b", "python": "3", "minutes": 12.3}
+    known |= {"runs": 5, "seconds": 2.0, "calls": 100, "patience": 80.0}
+    busy = peers.describe(known | {"load_average_before": 2.6, "load_average_after": 9.0})
+    assert "12 min" in busy
+    assert "5 runs of about 2 s" in busy
+    assert "2.6 before, 9.0 after" in busy
+    assert "Other work ran" in busy
+    quiet = peers.describe(known | {"load_average_before": 0.4, "load_average_after": 9.0})
+    assert "was quiet" in quiet
+
+
 def test_every_system_has_its_script_and_pins() -> None:
     pins = peers.PINS.read_text()
     for system in peers.SYSTEMS:
