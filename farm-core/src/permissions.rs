@@ -198,6 +198,10 @@ impl<'a> List<'a> {
         let attempts = self.attempts.clone();
         self.publish(format!("$KV.{attempts}.>"));
         self.get_key(&attempts, ">");
+        // A task of a chunk that is to be tried again is queued alone, unless its job is cancelled.
+        self.publish(self.topology.task_wildcard());
+        let jobs = self.jobs.clone();
+        self.get_key(&jobs, "*.cancel");
     }
 
     fn emitter(&mut self) {
@@ -368,15 +372,11 @@ mod tests {
     #[test]
     fn a_worker_neither_makes_consumers_nor_removes_anything() {
         for subject in &of("a", "worker").publish {
-            for forbidden in [
-                "CONSUMER.CREATE",
-                "DELETE",
-                "PURGE",
-                ".task.",
-                "KV_farm-a-jobs.",
-            ] {
+            for forbidden in ["CONSUMER.CREATE", "DELETE", "PURGE", ".spec", ".progress"] {
                 assert!(!subject.contains(forbidden), "{subject}");
             }
+            let of_jobs = subject.contains("KV_farm-a-jobs.");
+            assert!(!of_jobs || subject.ends_with(".cancel"), "{subject}");
         }
     }
 
