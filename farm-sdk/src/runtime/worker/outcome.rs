@@ -97,8 +97,11 @@ impl Loop {
         let settled = bundle.settle();
         let seconds: f32 = settled.services_seconds.iter().sum();
         let tasks = settled.services_seconds.len();
-        let service = Duration::from_secs_f32(seconds.max(0.0));
-        self.pace.observe(service, tasks, delivery.body_bytes());
+        // Failures say nothing of how long tasks take.
+        if tasks > 0 {
+            let service = Duration::from_secs_f32(seconds.max(0.0));
+            self.pace.observe(service, tasks, delivery.body_bytes());
+        }
         let subject = self.role.broker.topology.chunk_subject(id);
         let headers = apart::headers(&self.role, &delivery, id, &settled);
         let body = settled.body.clone();
