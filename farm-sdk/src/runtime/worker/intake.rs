@@ -88,6 +88,14 @@ impl Loop {
         });
     }
 
+    /// Lets a chunk wait for a slot, unless something has happened since it was taken in.
+    pub(super) fn take_recalled(&mut self, ready: Ready) {
+        match self.role.draining.is_cancelled() || self.quarantine.is_occupied() {
+            true => self.give_back(ready, None),
+            false => self.admit(ready),
+        }
+    }
+
     /// Lets a message wait for a slot.
     pub(super) fn admit(&mut self, mut ready: Ready) {
         if let Load::Chunk { tasks, .. } = &ready.delivery.load {

@@ -31,10 +31,7 @@ impl Loop {
                     self.send_bundle(ready).await;
                 }
             }
-            Told::Recalled(ready) if self.role.draining.is_cancelled() => {
-                self.give_back(ready, None);
-            }
-            Told::Recalled(ready) => self.admit(ready),
+            Told::Recalled(ready) => self.take_recalled(ready),
             Told::Lived(service) => {
                 if let Some(service) = service {
                     self.pace.observe(service, 1, 0);
