@@ -58,11 +58,8 @@ impl Loop {
             return;
         };
         self.pending = ready.delivery.pending;
-        if let Some(delay) = ready.delivery.delay_to_keep() {
-            return ready
-                .delivery
-                .hand_back(&self.role.broker.client, Some(delay))
-                .await;
+        if ready.delivery.delay_to_keep().is_some() {
+            return ready.give_back(&self.role.broker, None).await;
         }
         if self.quarantine.is_occupied() {
             return self.give_back(ready, None);

@@ -110,7 +110,11 @@ impl Ready {
     }
 
     /// Lets another replica have the task, and does not count that against it.
-    async fn give_back(self, broker: &Broker, delay: Option<Duration>) {
+    async fn give_back(&self, broker: &Broker, delay: Option<Duration>) {
+        if let Some(delay) = self.delivery.delay_to_keep() {
+            // A delivery that only serves to wait counts as none, and so does its end.
+            return self.delivery.hand_back(&broker.client, Some(delay)).await;
+        }
         if let Some(past) = Past::known(self.past, broker, &self.delivery).await {
             past.note_returned(broker, &self.delivery).await;
         }
