@@ -22,6 +22,7 @@ use super::delivery::{Delivery, Load};
 use super::life::{note, note_chunk};
 use super::past::Past;
 use super::settle::{self, Settling, Stored, end_of};
+use super::slot::Recall;
 use super::{Ready, WorkerRole};
 use crate::codec::Encoded;
 use crate::runtime::jobs::Jobs;
@@ -96,20 +97,26 @@ pub(super) async fn complete(
 }
 
 /// Deals with a chunk that was delivered before. Gives it back if it is to be computed here.
-pub(super) async fn recall(role: &WorkerRole, ready: Ready) -> Option<Ready> {
+pub(super) async fn recall(
+    role: &WorkerRole,
+    ready: Ready,
+    recall: Recall,
+) -> Option<(Ready, Recall)> {
     let delivery = Arc::clone(&ready.delivery);
     let Load::Chunk { id, tasks } = &delivery.load else {
-        return Some(ready);
+        return Some((ready, recall));
     };
     let subject = role.broker.topology.chunk_subject(id);
     if let Ok(Some(stored)) = outcomes::stored_on(&role.broker, &subject).await {
+        drop(recall);
         complete_stored(role, &delivery, id, &stored).await;
         return None;
     }
     let past = Past::known(ready.past, &role.broker, &delivery).await;
     if past.is_none_or(|past| !past.is_suspect(delivery.counted())) {
-        return Some(ready);
+        return Some((ready, recall));
     }
+    drop(recall);
     tracing::warn!(
         chunk = %id, delivered = delivery.delivered,
         "replicas were lost with this chunk: each of its tasks is queued alone"

@@ -15,7 +15,8 @@ impl Loop {
         if self.quarantine.is_occupied() {
             return;
         }
-        let (busy, ready) = (self.queue.busy(), self.queue.ready());
+        let recalls = Arc::strong_count(&self.recalls) - 1;
+        let (busy, ready) = (self.queue.busy(), self.queue.ready() + recalls);
         if self.quarantine.wary {
             if busy + ready == 0 {
                 self.intake.ask(1, false).await;
@@ -78,9 +79,10 @@ impl Loop {
     /// Looks what became of a chunk before, beside the loop.
     fn recall(&self, ready: Ready) {
         let (role, tell) = (Arc::clone(&self.role), self.tell.clone());
+        let recall = Arc::clone(&self.recalls);
         self.tasks.spawn(async move {
-            if let Some(ready) = apart::recall(&role, ready).await {
-                let _ = tell.send(Told::Recalled(ready));
+            if let Some((ready, recall)) = apart::recall(&role, ready, recall).await {
+                let _ = tell.send(Told::Recalled(ready, recall));
             }
         });
     }

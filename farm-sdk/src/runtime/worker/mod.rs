@@ -61,7 +61,7 @@ use past::Past;
 use quarantine::{Quarantine, SUSPECT_WAITS};
 use queue::Queue;
 pub(crate) use report::Sums;
-use slot::{Computed, Slot, Told};
+use slot::{Computed, Recall, Slot, Told};
 use window::{Sent, Window};
 
 /// Outcomes that may be on their way to the server before the next task starts.
@@ -131,6 +131,8 @@ struct Loop {
     queue: Arc<Queue>,
     /// Chunks that are queued or computed, by delivery.
     bundles: HashMap<u64, Ready>,
+    /// Cloned for each chunk that is being looked up and may want a slot.
+    recalls: Recall,
     quarantine: Quarantine,
     /// When to ask for the past of tasks again, if it could not be read.
     past_after: Instant,
@@ -171,6 +173,7 @@ pub(crate) async fn run(role: Arc<WorkerRole>) -> Result<(), Error> {
         pace: Pace::default(),
         queue: Arc::new(Queue::new(*role.slots.borrow() as usize)),
         bundles: HashMap::new(),
+        recalls: Arc::new(()),
         quarantine: Quarantine::default(),
         past_after: Instant::now(),
         pending: 0,

@@ -31,7 +31,7 @@ impl Loop {
                     self.send_bundle(ready).await;
                 }
             }
-            Told::Recalled(ready) => self.take_recalled(ready),
+            Told::Recalled(ready, _recall) => self.take_recalled(ready),
             Told::Lived(service) => {
                 if let Some(service) = service {
                     self.pace.observe(service, 1, 0);

@@ -27,13 +27,16 @@ pub(super) enum Told {
     Verdict(Box<Computed>),
     /// A chunk was computed to its end, or up to where it was cut.
     Bundle(Ready),
-    /// A chunk that was delivered before is to be computed here.
-    Recalled(Ready),
+    /// A message that was looked up is to be computed here.
+    Recalled(Ready, Recall),
     /// A task out of the ordinary gave its slot back.
     Lived(Option<Duration>),
     /// The slot is closed: there was nothing more, or there are to be fewer.
     Closed,
 }
+
+/// A message that is being looked up and may want a slot: one as long as this is not dropped.
+pub(super) type Recall = Arc<()>;
 
 /// A task that was computed, and is to be settled.
 pub(super) struct Computed {
