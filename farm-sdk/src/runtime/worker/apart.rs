@@ -59,7 +59,7 @@ pub(super) async fn complete(
     apart: &[(u32, Apart)],
     kept: Kept<'_>,
 ) {
-    let Load::Chunk { id, tasks } = &delivery.load else {
+    let Load::Chunk { id, tasks, .. } = &delivery.load else {
         return;
     };
     // What a cancellation took out of the queue must not come back into it.
@@ -103,7 +103,7 @@ pub(super) async fn recall(
     recall: Recall,
 ) -> Option<(Ready, Recall)> {
     let delivery = Arc::clone(&ready.delivery);
-    let Load::Chunk { id, tasks } = &delivery.load else {
+    let Load::Chunk { id, tasks, .. } = &delivery.load else {
         return Some((ready, recall));
     };
     let subject = role.broker.topology.chunk_subject(id);

@@ -54,6 +54,8 @@ pub(crate) enum Load {
     Chunk {
         id: ChunkId,
         tasks: Vec<Bytes>,
+        /// Why none of its tasks can be computed.
+        defect: Option<String>,
     },
     /// No task of this farm, and why; named so that it can be kept as a dead letter.
     Defective {
@@ -268,15 +270,16 @@ fn load(
     let tasks = |range: ChunkRange| chunk::read_tasks(range.count(), message.payload.clone());
     let read = ChunkRange::parse(range).and_then(|range| Ok((range, tasks(range)?)));
     match (topology.job_of_task_subject(&message.subject), read) {
-        (Some(job), Ok((range, tasks))) if unknown.is_none() => Ok(Load::Chunk {
+        (Some(job), Ok((range, tasks))) => Ok(Load::Chunk {
             id: ChunkId { job, range },
             tasks,
+            defect: unknown,
         }),
         (_, read) => {
             let said = task_name::Said::default();
             let (task, defect) = task_name::of(&message.subject, said, topology, stream_sequence)?;
             let broken = read.err().map(|error| format!("a broken chunk: {error}"));
-            let defect = defect.or(broken).or(unknown).unwrap_or_default();
+            let defect = defect.or(broken).unwrap_or_default();
             Ok(Load::Defective { task, defect })
         }
     }

@@ -113,7 +113,7 @@ impl Slot {
     }
 
     async fn compute_chunk(&self, ready: &Ready, bundle: &Bundle) {
-        let Load::Chunk { id, tasks } = &ready.delivery.load else {
+        let Load::Chunk { id, tasks, defect } = &ready.delivery.load else {
             return;
         };
         let tracer = &self.role.tracer;
@@ -127,7 +127,10 @@ impl Slot {
                 let parent = ready.delivery.traceparent();
                 tracer.attempt(&task, ready.delivery.terms.attempt, parent)
             });
-            let verdict = self.attempt(ready, task, body).await;
+            let verdict = match defect.clone() {
+                Some(cause) => Verdict::Dead { cause },
+                None => self.attempt(ready, task, body).await,
+            };
             if let Some(span) = span {
                 span.end(verdict.failure());
             }
