@@ -55,7 +55,7 @@ fn tag(outcome: &TaskOutcome) -> String {
 #[tokio::test]
 async fn each_task_of_a_chunk_has_its_own_verdict() {
     let nats = NatsServer::start().await;
-    let sleeper = chunked(&nats, 100).set("FARM_RETRY_BACKOFF", "10ms");
+    let sleeper = chunked(&nats, 100).set("FARM_BACKOFF", "10ms");
     let replica = sleeper.start().await;
     let on_nats = FarmOnNats::connect(&nats, &sleeper).await;
     let tasks = (0..60).map(|number| match number {

@@ -1,6 +1,7 @@
 //! One delivery, read off its NATS message: of one task, or of a chunk of them.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::AckKind;
@@ -9,7 +10,8 @@ use bytes::Bytes;
 use farm_core::chunk::{self, ChunkId, ChunkRange};
 use farm_core::envelope::{Ending, OutcomeLine};
 use farm_core::topology::Topology;
-use farm_core::{Codec, TaskId, envelope};
+use farm_core::{Codec, JobId, TaskId, envelope};
+use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::codec;
@@ -89,6 +91,10 @@ pub(crate) struct Delivery {
     pub failed_before: u64,
     /// How long after it was queued it may be computed.
     pub delay: Option<Duration>,
+    /// Whether a worker queued it out of a chunk.
+    out_of_chunk: bool,
+    /// Who hears, instead of the server, what became of tasks that no message could be made of.
+    completing: Option<mpsc::UnboundedSender<AckKind>>,
 }
 
 impl Delivery {
@@ -135,8 +141,80 @@ impl Delivery {
             pending: place.pending,
             failed_before,
             delay,
+            out_of_chunk: fields.failed.is_some(),
+            completing: None,
             message,
         })
+    }
+
+    /// Tasks out of this chunk, as if they had been queued and were delivered to this replica at once.
+    pub fn part(
+        &self,
+        load: Load,
+        headers: HeaderMap,
+        payload: Bytes,
+        failed: u64,
+        completing: mpsc::UnboundedSender<AckKind>,
+    ) -> Self {
+        /// Counts down, where the server counts up.
+        static LAST: AtomicU64 = AtomicU64::new(u64::MAX);
+        Self {
+            terms: Terms {
+                attempt: failed + 1,
+                ..self.terms.clone()
+            },
+            load,
+            delivered: 1,
+            delivery_sequence: LAST.fetch_sub(1, Ordering::Relaxed),
+            pending: self.pending,
+            failed_before: failed,
+            delay: None,
+            out_of_chunk: true,
+            completing: Some(completing),
+            message: Message {
+                subject: self.message.subject.clone(),
+                reply: None,
+                length: payload.len(),
+                payload,
+                headers: Some(headers),
+                status: None,
+                description: None,
+            },
+        }
+    }
+
+    /// Whether the server knows it only as a part of something larger.
+    pub fn is_part(&self) -> bool {
+        self.completing.is_some()
+    }
+
+    /// The job of what a worker queued out of a chunk.
+    pub fn out_of_chunk(&self) -> Option<&JobId> {
+        self.out_of_chunk.then_some(match &self.load {
+            Load::Task(task) | Load::Defective { task, .. } => &task.job,
+            Load::Chunk { id, .. } => &id.job,
+        })
+    }
+
+    /// One of the tasks of this chunk, as a load of its own.
+    pub fn alone(&self, task: TaskId) -> Load {
+        match self.defect() {
+            None => Load::Task(task),
+            Some(defect) => Load::Defective { task, defect },
+        }
+    }
+
+    /// Some of the tasks of this chunk.
+    pub fn smaller(&self, id: ChunkId, tasks: Vec<Bytes>) -> Load {
+        let defect = self.defect();
+        Load::Chunk { id, tasks, defect }
+    }
+
+    fn defect(&self) -> Option<String> {
+        match &self.load {
+            Load::Chunk { defect, .. } => defect.clone(),
+            Load::Task(_) | Load::Defective { .. } => None,
+        }
     }
 
     /// Whether it comes for the first time and asks for nothing out of the ordinary.
@@ -200,6 +278,11 @@ impl Delivery {
     }
 
     async fn tell(&self, client: &Client, kind: AckKind) {
+        if let Some(completing) = &self.completing {
+            // Nobody listens when the replica ends.
+            let _ = completing.send(kind);
+            return;
+        }
         let Some(reply) = self.reply().cloned() else {
             return;
         };

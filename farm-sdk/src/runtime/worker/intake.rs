@@ -72,17 +72,19 @@ impl Loop {
         if ready.is_suspect() {
             return self.isolate(ready).await;
         }
+        if ready.delivery.out_of_chunk().is_some() {
+            return self.recall(ready);
+        }
         self.quarantine.wary = false;
         self.admit(ready);
     }
 
-    /// Looks what became of a chunk before, beside the loop.
+    /// Looks beside the loop whether a message is to be computed still.
     fn recall(&self, ready: Ready) {
-        let (role, tell) = (Arc::clone(&self.role), self.tell.clone());
-        let recall = Arc::clone(&self.recalls);
+        let (beside, recall) = (self.beside(), Arc::clone(&self.recalls));
         self.tasks.spawn(async move {
-            if let Some((ready, recall)) = apart::recall(&role, ready, recall).await {
-                let _ = tell.send(Told::Recalled(ready, recall));
+            if let Some((ready, recall)) = apart::recall(&beside, ready, recall).await {
+                let _ = beside.tell.send(Told::Recalled(ready, recall));
             }
         });
     }
@@ -201,7 +203,7 @@ impl Loop {
         let free = self.slots().saturating_sub(self.queue.busy());
         let most = free + self.pace.most_ready(self.slots());
         // Once: every hand-back counts as an attempt at the server.
-        let first = |ready: &Ready| ready.delivery.delivered == 1;
+        let first = |ready: &Ready| ready.delivery.delivered == 1 && !ready.delivery.is_part();
         while let Some(surplus) = self.queue.take_surplus(most, first) {
             self.bundles.remove(&surplus.delivery.delivery_sequence);
             surplus

@@ -8,6 +8,8 @@
 
 mod apart;
 mod bundle;
+mod cancelled;
+mod completing;
 mod delivery;
 #[cfg(test)]
 mod fuzz;
@@ -51,7 +53,7 @@ use crate::trace::Tracer;
 use crate::verdict::Verdict;
 use crate::worker::ErasedWorker;
 
-use apart::Kept;
+use apart::{Beside, Kept};
 use bundle::Bundle;
 use delivery::{Delivery, Load};
 use held::{Held, Hold};
@@ -197,6 +199,13 @@ async fn pull_tasks(broker: &Broker) -> Result<Pull, async_nats::SubscribeError>
 }
 
 impl Loop {
+    fn beside(&self) -> Beside {
+        Beside {
+            role: Arc::clone(&self.role),
+            tell: self.tell.clone(),
+        }
+    }
+
     async fn pull(&mut self) {
         let role = Arc::clone(&self.role);
         let mut connections = role.broker.link.connections();

@@ -157,11 +157,11 @@ impl Loop {
                 if settled.apart.is_empty() {
                     return self.acknowledge(&ready.delivery).await;
                 }
-                let role = Arc::clone(&self.role);
+                let beside = self.beside();
                 self.tasks.spawn(async move {
                     if let Some(bundle) = &ready.bundle {
                         let kept = Kept::Here(bundle);
-                        apart::complete(&role, &ready.delivery, &settled.apart, kept).await;
+                        apart::complete(&beside, &ready, &settled.apart, kept).await;
                     }
                 });
             }
@@ -179,12 +179,12 @@ impl Loop {
         match sent {
             Sent::Task(computed) => self.settle_slowly(computed),
             Sent::Bundle(ready, settled) => {
-                let role = Arc::clone(&self.role);
+                let beside = self.beside();
                 self.tasks.spawn(async move {
                     let Some(bundle) = &ready.bundle else {
                         return;
                     };
-                    apart::store(&role, &ready.delivery, settled, Kept::Here(bundle)).await;
+                    apart::store(&beside, &ready, settled, Kept::Here(bundle)).await;
                 });
             }
         }

@@ -23,11 +23,12 @@ use crate::codec::{self, Encoded};
 use crate::runtime::broker::{Broker, Refusal, refusal};
 use crate::runtime::dead_letter;
 use crate::runtime::outcomes;
+use crate::task_error::chain;
 use crate::verdict::Verdict;
 
 /// First and longest pause before something is tried again that NATS did not do.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 static OUTCOME: HeaderName = HeaderName::from_static(envelope::OUTCOME);
 static TRACEPARENT: HeaderName = HeaderName::from_static(envelope::TRACEPARENT);
@@ -246,12 +247,38 @@ pub(crate) async fn store(
     }
 }
 
-/// Puts a message into the queue; returns when it is stored.
-pub(crate) async fn queue(broker: &Broker, subject: String, message: PublishMessage) {
-    let written = publish(broker, subject.clone(), message).await;
-    if let Written::TooLarge(limit) = written {
-        // A part of what was in the queue already is never larger.
-        tracing::error!(subject, limit, "a task could not be queued again");
+/// What the queue of tasks has to say to a message.
+pub(crate) enum Queued {
+    Yes,
+    /// There is no room for it now.
+    Full,
+    TooLarge(String),
+}
+
+/// Tries once to put a message into the queue. `None` if it is to be tried again.
+pub(crate) async fn queue(
+    broker: &Broker,
+    subject: String,
+    message: PublishMessage,
+) -> Option<Queued> {
+    let Err(error) = send(broker, subject.clone(), message).await else {
+        return Some(Queued::Yes);
+    };
+    match refusal(&error) {
+        Refusal::Full(cause) => {
+            tracing::debug!(subject, cause, "the queue has no room for a task");
+            Some(Queued::Full)
+        }
+        Refusal::TooLarge(limit) => Some(Queued::TooLarge(limit)),
+        Refusal::AlreadyThere | Refusal::Passing(_) => {
+            let cause = chain(&error);
+            tracing::warn!(
+                subject,
+                cause,
+                "a task could not be queued again yet, trying again"
+            );
+            None
+        }
     }
 }
 
