@@ -35,7 +35,7 @@ impl Loop {
         // Asking for each slot as it frees would cost a request a task.
         let enough = if waiting { prefetch / 2 } else { 1 };
         let worthwhile = free > 0 || (ahead > 0 && ahead >= enough);
-        if worthwhile && self.settling() < MAX_SETTLING {
+        if worthwhile && !self.is_behind() {
             self.intake.ask(free + ahead, waiting).await;
         }
     }

@@ -68,6 +68,8 @@ use window::{Sent, Window};
 
 /// Outcomes that may be on their way to the server before the next task starts.
 const MAX_SETTLING: usize = 1024;
+/// The same in bytes of their bodies.
+const MAX_SETTLING_BYTES: usize = 16 << 20;
 /// How long not to ask for the past of tasks after it could not be read.
 const PAST_REST: Duration = Duration::from_secs(5);
 /// How often the loop looks at what does not announce itself.
@@ -262,6 +264,11 @@ impl Loop {
         self.window.len() + self.tasks.len()
     }
 
+    /// Whether the server is to answer first before more is computed.
+    fn is_behind(&self) -> bool {
+        self.settling() >= MAX_SETTLING || self.window.bytes() >= MAX_SETTLING_BYTES
+    }
+
     /// Opens slots for what waits.
     fn start_ready(&mut self) {
         if self.quarantine.waiting.is_some() {
@@ -274,6 +281,7 @@ impl Loop {
                 self.queue.push(suspect);
             }
         }
+        self.queue.pause(self.window.bytes() >= MAX_SETTLING_BYTES);
         for _ in 0..self.queue.ready() {
             if !self.queue.open_slot() {
                 break;
