@@ -218,6 +218,8 @@ impl Loop {
         let mut look = tokio::time::interval(bundle::LONGEST / 2);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut rests = false;
+        // Once: to register for it anew in every turn takes the locks of the token.
+        let mut draining = std::pin::pin!(role.draining.cancelled());
         loop {
             self.start_ready();
             self.ask().await;
@@ -226,7 +228,7 @@ impl Loop {
                 tick.reset();
             }
             tokio::select! {
-                () = role.draining.cancelled() => return,
+                () = &mut draining => return,
                 Some(told) = self.told.recv() => self.hear_all(told).await,
                 Some((sent, answer)) = self.window.next() => self.note_answers(sent, answer).await,
                 arrival = self.intake.next() => match arrival {

@@ -6,6 +6,7 @@
 //! outcome back: the leader of a stream also refuses a place for which a write is under way, and
 //! that write may still come to nothing if the leader is lost.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use async_nats::header::{HeaderMap, HeaderName};
@@ -29,6 +30,9 @@ use crate::verdict::Verdict;
 /// First and longest pause before something is tried again that NATS did not do.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Holds most outcome lines without growing.
+const LINE_BYTES: usize = 128;
 
 static OUTCOME: HeaderName = HeaderName::from_static(envelope::OUTCOME);
 static TRACEPARENT: HeaderName = HeaderName::from_static(envelope::TRACEPARENT);
@@ -205,7 +209,10 @@ pub(crate) fn headers(
     traceparent: Option<&str>,
 ) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(OUTCOME.clone(), line.to_string());
+    let mut text = String::with_capacity(LINE_BYTES);
+    // Writing to a string cannot fail.
+    let _ = write!(text, "{line}");
+    headers.insert(OUTCOME.clone(), text);
     codec::note(&mut headers, codec);
     if let Some(traceparent) = traceparent {
         headers.insert(TRACEPARENT.clone(), traceparent);
