@@ -5,7 +5,6 @@
 //! chunk is delivered again, and its next worker finds the outcome and does what is left.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::AckKind;
@@ -22,13 +21,10 @@ use super::completing::{Completing, End};
 use super::delivery::{Delivery, Load};
 use super::life::note_chunk;
 use super::past::Past;
-use super::settle::{self, Stored};
+use super::settle::{self, HOPELESS, Stored};
 use super::slot::{Recall, Told};
 use super::{Ready, WorkerRole};
 use crate::runtime::outcomes;
-
-/// How long to keep what NATS takes no outcome of.
-pub(super) const HOPELESS: Duration = Duration::from_secs(5);
 
 /// What came of the task that ran when its chunk was settled.
 #[derive(Clone, Copy)]

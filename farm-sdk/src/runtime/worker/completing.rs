@@ -16,12 +16,12 @@ use farm_core::chunk::{Apart, ChunkId, ChunkWriter};
 use farm_core::{TaskId, envelope};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::apart::{Beside, HOPELESS, Kept};
+use super::apart::{Beside, Kept};
 use super::cancelled::Cancelled;
 use super::delivery::{Delivery, Load};
 use super::life::note;
 use super::past::Past;
-use super::settle::{self, Queued, Settling, end_of};
+use super::settle::{self, HOPELESS, Queued, Settling, end_of};
 use super::slot::{Recall, Told};
 use super::{Ready, WorkerRole};
 use crate::codec::Encoded;

@@ -31,6 +31,9 @@ use crate::verdict::Verdict;
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// How long to keep what NATS takes no outcome of.
+pub(super) const HOPELESS: Duration = Duration::from_secs(5);
+
 /// Holds most outcome lines without growing.
 const LINE_BYTES: usize = 128;
 
