@@ -371,3 +371,74 @@ fn load(
 fn text<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&'a str> {
     headers?.get(name).map(async_nats::HeaderValue::as_str)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farm_core::FarmName;
+    use farm_core::chunk::ChunkWriter;
+
+    /// A delivery of two tasks, or of the task they make up if no header says so.
+    fn delivered(times: u64, said: &[(&'static str, &str)]) -> Delivery {
+        let mut headers = HeaderMap::new();
+        for (name, value) in said {
+            headers.insert(*name, *value);
+        }
+        let mut writer = ChunkWriter::default();
+        writer.push(b"1");
+        writer.push(b"2");
+        let payload = writer.take().1;
+        let reply = format!("$JS.ACK.farm-f-tasks.workers.{times}.2.3.1700000000000000000.4");
+        let message = Message {
+            subject: "farm.f.task.job".into(),
+            reply: Some(reply.into()),
+            length: payload.len(),
+            payload,
+            headers: Some(headers),
+            status: None,
+            description: None,
+        };
+        let topology = Topology::new(FarmName::new("f").unwrap());
+        Delivery::read(message, &topology, None).unwrap()
+    }
+
+    #[test]
+    fn a_chunk_in_an_unknown_codec_is_a_chunk_still() {
+        let chunk = delivered(1, &[(envelope::CHUNK, "7-2"), (envelope::CODEC, "morse")]);
+        let Load::Chunk { id, tasks, defect } = &chunk.load else {
+            panic!("{:?}", chunk.load);
+        };
+        assert_eq!((id.to_string(), tasks.len()), ("job.=7-2".to_owned(), 2));
+        assert!(defect.as_ref().unwrap().contains("morse"), "{defect:?}");
+        let alone = chunk.alone(id.task(1));
+        assert!(matches!(alone, Load::Defective { .. }), "{alone:?}");
+    }
+
+    #[test]
+    fn the_delivery_that_only_serves_to_wait_counts_as_none() {
+        let delay = (envelope::DELAY_SECONDS, "2.5");
+        let first = delivered(1, &[delay, (envelope::FAILED, "1")]);
+        assert_eq!(first.delay_to_keep(), Some(Duration::from_millis(2500)));
+        assert_eq!((first.counted(), first.is_plain()), (0, false));
+        let second = delivered(2, &[delay, (envelope::FAILED, "1")]);
+        assert_eq!((second.delay_to_keep(), second.counted()), (None, 1));
+        assert_eq!(second.terms.attempt, 2);
+    }
+
+    #[test]
+    fn a_part_is_as_if_it_had_been_queued_and_delivered() {
+        let chunk = delivered(5, &[(envelope::CHUNK, "7-2")]);
+        assert_eq!(chunk.out_of_chunk(), None);
+        let part = |failed| {
+            let (tell, _told) = mpsc::unbounded_channel();
+            let load = chunk.alone("job.8".parse().unwrap());
+            chunk.part(load, HeaderMap::new(), Bytes::from("2"), failed, tell)
+        };
+        let (fresh, failed) = (part(0), part(2));
+        assert!(fresh.is_part() && fresh.is_plain() && !failed.is_plain());
+        assert_eq!((fresh.terms.attempt, failed.terms.attempt), (1, 3));
+        assert_eq!(fresh.out_of_chunk().unwrap().as_str(), "job");
+        assert_ne!(fresh.delivery_sequence, failed.delivery_sequence);
+        assert_eq!(fresh.reply(), None, "the server does not know it");
+    }
+}
