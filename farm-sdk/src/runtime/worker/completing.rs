@@ -131,6 +131,10 @@ impl<'a> Completing<'a> {
 
     /// Sees to it that `part` is computed again: by whoever takes it from the queue, or here.
     async fn again(&self, mut part: Part) -> End {
+        if self.id.range.part(part.index, part.count).is_err() {
+            // Written by no worker of ours.
+            return End::Hopeless;
+        }
         if self.is_settled_before(part).await {
             return End::Complete;
         }
@@ -228,8 +232,7 @@ impl<'a> Completing<'a> {
             .send(Told::Recalled(ready, Recall::default()));
         told.recv().await.unwrap_or(AckKind::Nak(None))
     }
-    /// `part` as a message. `None` if there is no such part: then no worker of ours has written the
-    /// outcome that speaks of it.
+    /// `part` as a message; `None` if the chunk has no such part.
     fn message(&self, part: Part) -> Option<(Load, HeaderMap, Bytes)> {
         let mut headers = HeaderMap::new();
         headers.insert(
