@@ -34,6 +34,7 @@ pub(crate) struct Computed {
 pub(crate) struct Metrics {
     registry: Mutex<Registry>,
     tasks: Family<Labels, Counter>,
+    settled_done: OnceLock<Counter>,
     collected_done: OnceLock<Counter>,
     collected_failed: OnceLock<Counter>,
     service: Histogram,
@@ -75,6 +76,7 @@ impl Metrics {
         let metrics = Self {
             registry: Mutex::default(),
             tasks: Family::default(),
+            settled_done: OnceLock::new(),
             collected_done: OnceLock::new(),
             collected_failed: OnceLock::new(),
             service: seconds_histogram(),
@@ -198,12 +200,20 @@ impl Metrics {
 
     /// The worker settled a delivery.
     pub fn settled(&self, outcome: &str) {
-        self.count_tasks(Role::Worker, outcome, 1);
+        self.settled_many(outcome, 1);
     }
 
     /// The worker settled `count` tasks that came together.
     pub fn settled_many(&self, outcome: &str, count: u64) {
-        self.count_tasks(Role::Worker, outcome, count);
+        if outcome != Outcome::Done.as_str() {
+            return self.count_tasks(Role::Worker, outcome, count);
+        }
+        // Looked up once: it is counted up for every task.
+        let create = || {
+            let labels = labels_of(Role::Worker, outcome);
+            self.tasks.get_or_create_owned(&labels)
+        };
+        self.settled_done.get_or_init(create).inc_by(count);
     }
 
     /// The worker stored an outcome.

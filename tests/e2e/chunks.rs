@@ -308,3 +308,38 @@ async fn what_is_left_of_a_lost_workers_chunk_is_completed_by_the_next() {
     assert_eq!(status.done + status.failed, 10);
     assert_eq!(by_task(front.http.results(&job).await).len(), 10);
 }
+
+#[tokio::test]
+async fn a_chunk_in_an_unknown_codec_is_a_dead_letter_for_each_task() {
+    let nats = NatsServer::start().await;
+    let sleeper = Function::sleeper(&nats);
+    let replica = sleeper.start().await;
+    let on_nats = FarmOnNats::connect(&nats, &sleeper).await;
+    let mut writer = ChunkWriter::default();
+    for task in [b"{}", b"[]"] {
+        writer.push(task);
+    }
+    let message = PublishMessage::build()
+        .payload(writer.take().1)
+        .header(envelope::CHUNK, "4-2")
+        .header(envelope::CODEC, "morse");
+    let subject = "farm.sleeper.task.j";
+    let sent = on_nats.jetstream.send_publish(subject, message).await;
+    sent.unwrap().await.unwrap();
+
+    let mut dead = eventually("both are dead letters", SOON, async || {
+        let dead = replica.http.dead_letters("").await;
+        (dead.len() == 2).then_some(dead)
+    })
+    .await;
+    dead.sort_by_key(|letter| letter.task.key.to_string());
+    let read = |number: usize| (dead[number].task.to_string(), dead[number].body.clone());
+    assert_eq!(read(0), ("j.4".to_owned(), "{}".to_owned()));
+    assert_eq!(read(1), ("j.5".to_owned(), "[]".to_owned()));
+    assert!(dead[0].cause.contains("morse"), "{dead:?}");
+    assert_eq!(dead[0].codec.as_deref(), Some("morse"));
+    eventually("the chunk is worked off", SOON, async || {
+        (on_nats.counts().await.tasks == 0).then_some(())
+    })
+    .await;
+}

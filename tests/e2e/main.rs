@@ -11,6 +11,7 @@ mod drain;
 mod expiry;
 mod farm_up;
 mod faults;
+mod full_queue;
 mod granularity;
 mod http_bounds;
 mod http_refusals;

@@ -258,6 +258,13 @@ impl<'a> Jobs<'a> {
         purged.map(drop).map_err(|e| Unavailable::new(&e))
     }
 
+    /// As `is_cancelled`, but another server of a cluster may lag behind a moment. A worker may read
+    /// nothing else of a job.
+    pub async fn seems_cancelled(&self, job: &JobId) -> Result<bool, Unavailable> {
+        let mark: Option<JobCancel> = self.get(key::cancel(job)).await?;
+        Ok(mark.is_some())
+    }
+
     pub async fn is_cancelled(&self, job: &JobId) -> Result<bool, Unavailable> {
         let mark: Option<JobCancel> = self.latest(key::cancel(job)).await?;
         Ok(mark.is_some())

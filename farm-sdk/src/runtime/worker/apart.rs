@@ -5,32 +5,26 @@
 //! chunk is delivered again, and its next worker finds the outcome and does what is left.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::AckKind;
-use async_nats::jetstream::message::{PublishMessage, StreamMessage};
-use bytes::Bytes;
-use farm_core::chunk::{Apart, ChunkId, ChunkRange, ChunkWriter, Entry, read_outcome};
-use farm_core::envelope::{self, Ending};
-use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, stream};
+use async_nats::jetstream::message::StreamMessage;
+use farm_core::chunk::{Apart, ChunkId, Entry, read_outcome};
+use farm_core::envelope::Ending;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
 
 use super::bundle::{self, Bundle, Settled};
+use super::cancelled::Cancelled;
+use super::completing::{Completing, End};
 use super::delivery::{Delivery, Load};
-use super::life::{note, note_chunk};
+use super::life::note_chunk;
 use super::past::Past;
-use super::settle::{self, Settling, Stored, end_of};
+use super::settle::{self, HOPELESS, Stored};
+use super::slot::{Recall, Told};
 use super::{Ready, WorkerRole};
-use crate::codec::Encoded;
-use crate::runtime::jobs::Jobs;
 use crate::runtime::outcomes;
-
-/// Tasks settled or queued at once.
-const AT_ONCE: usize = 64;
-/// How long to keep what NATS takes no outcome of.
-const HOPELESS: Duration = Duration::from_secs(5);
 
 /// What came of the task that ran when its chunk was settled.
 #[derive(Clone, Copy)]
@@ -41,98 +35,87 @@ pub(super) enum Kept<'a> {
     Lost,
 }
 
-/// One chunk, in the hands of whoever completes it.
-struct Completing<'a> {
-    role: &'a WorkerRole,
-    delivery: &'a Delivery,
-    id: &'a ChunkId,
-    tasks: &'a [Bytes],
-    kept: Kept<'a>,
-    cancelled: bool,
+/// What is done beside the loop has these.
+#[derive(Clone)]
+pub(super) struct Beside {
+    pub role: Arc<WorkerRole>,
+    pub tell: mpsc::UnboundedSender<Told>,
 }
 
 /// Does what is left of a chunk whose outcome is stored, and takes it off the queue.
 pub(super) async fn complete(
-    role: &WorkerRole,
-    delivery: &Delivery,
+    beside: &Beside,
+    ready: &Ready,
     apart: &[(u32, Apart)],
     kept: Kept<'_>,
 ) {
-    let Load::Chunk { id, tasks } = &delivery.load else {
+    let Some(completing) = Completing::new(beside, ready, kept) else {
         return;
     };
-    // What a cancellation took out of the queue must not come back into it.
-    let cancelled = Jobs::new(&role.broker).is_cancelled(&id.job).await;
-    let completing = Completing {
-        role,
-        delivery,
-        id,
-        tasks,
-        kept,
-        cancelled: cancelled.unwrap_or(false),
-    };
-    // The one that still runs holds up none of the others.
-    let (running, others): (Vec<_>, Vec<_>) =
-        apart.iter().partition(|(_, what)| *what == Apart::Kept);
-    let mut hopeless = false;
-    for some in [others, running] {
-        let mut ends: Vec<BoxFuture<'_, bool>> = Vec::with_capacity(some.len());
-        for (index, what) in some {
-            ends.push(completing.one(*index, what).boxed());
-        }
-        let mut results = stream::iter(ends).buffer_unordered(AT_ONCE);
-        while let Some(done) = results.next().await {
-            hopeless |= !done;
-        }
+    // All at once: one that still runs, or waits for its time, holds up none of the others.
+    let ends = apart
+        .iter()
+        .map(|(index, what)| completing.one(*index, what));
+    let mut ends: FuturesUnordered<_> = ends.collect();
+    let mut all = End::Complete;
+    while let Some(end) = ends.next().await {
+        all = all.max(end);
     }
-    match hopeless {
-        true => {
-            delivery
-                .hand_back(&role.broker.client, Some(HOPELESS))
-                .await
-        }
-        false => delivery.remove(&role.broker.client, AckKind::Ack).await,
+    let broker = &beside.role.broker;
+    match all.again() {
+        Some(delay) => ready.give_back(broker, delay).await,
+        None => ready.delivery.remove(&broker.client, AckKind::Ack).await,
     }
 }
 
-/// Deals with a chunk that was delivered before. Gives it back if it is to be computed here.
-pub(super) async fn recall(role: &WorkerRole, ready: Ready) -> Option<Ready> {
-    let delivery = Arc::clone(&ready.delivery);
-    let Load::Chunk { id, tasks } = &delivery.load else {
-        return Some(ready);
+/// Deals with what was queued out of a chunk, and with a chunk that was delivered before. Gives it
+/// back if it is to be computed here.
+pub(super) async fn recall(
+    beside: &Beside,
+    ready: Ready,
+    recall: Recall,
+) -> Option<(Ready, Recall)> {
+    let (role, delivery) = (&beside.role, Arc::clone(&ready.delivery));
+    if let Some(job) = delivery.out_of_chunk()
+        && Cancelled::new(&role.broker, job).is_set().await
+    {
+        // The cancellation may have come just before it was queued, and missed it.
+        delivery.remove(&role.broker.client, AckKind::Ack).await;
+        return None;
+    }
+    let Load::Chunk { id, tasks, .. } = &delivery.load else {
+        return Some((ready, recall));
     };
+    if delivery.delivered == 1 {
+        return Some((ready, recall));
+    }
     let subject = role.broker.topology.chunk_subject(id);
     if let Ok(Some(stored)) = outcomes::stored_on(&role.broker, &subject).await {
-        complete_stored(role, &delivery, id, &stored).await;
+        drop(recall);
+        complete_stored(beside, &ready, id, &stored).await;
         return None;
     }
     let past = Past::known(ready.past, &role.broker, &delivery).await;
     if past.is_none_or(|past| !past.is_suspect(delivery.counted())) {
-        return Some(ready);
+        return Some((ready, recall));
     }
+    drop(recall);
     tracing::warn!(
         chunk = %id, delivered = delivery.delivered,
         "replicas were lost with this chunk: each of its tasks is queued alone"
     );
     let count = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
-    store(role, &delivery, bundle::dissolved(count), Kept::Lost).await;
+    store(beside, &ready, bundle::dissolved(count), Kept::Lost).await;
     None
 }
 
 /// Completes a chunk of which somebody has stored `stored`.
-async fn complete_stored(
-    role: &WorkerRole,
-    delivery: &Delivery,
-    id: &ChunkId,
-    stored: &StreamMessage,
-) {
+async fn complete_stored(beside: &Beside, ready: &Ready, id: &ChunkId, stored: &StreamMessage) {
     let entries = match read_outcome(id.range.count(), stored.payload.clone()) {
         Ok(entries) => entries,
         Err(error) => {
             tracing::error!(chunk = %id, %error, "the stored outcome of a chunk cannot be read");
-            return delivery
-                .hand_back(&role.broker.client, Some(HOPELESS))
-                .await;
+            return ready.give_back(&beside.role.broker, Some(HOPELESS)).await;
         }
     };
     let mut index = 0;
@@ -146,19 +129,15 @@ async fn complete_stored(
         }
         index += tasks;
     }
-    complete(role, delivery, &apart, Kept::Lost).await;
+    complete(beside, ready, &apart, Kept::Lost).await;
     // Those apart are counted where they are settled.
     let duplicate = settle::Settled::Duplicate.as_str();
-    role.metrics.settled_many(duplicate, done);
+    beside.role.metrics.settled_many(duplicate, done);
 }
 
 /// Stores the outcome of a chunk, the slow way, and completes it.
-pub(super) async fn store(
-    role: &WorkerRole,
-    delivery: &Delivery,
-    settled: Settled,
-    kept: Kept<'_>,
-) {
+pub(super) async fn store(beside: &Beside, ready: &Ready, settled: Settled, kept: Kept<'_>) {
+    let (role, delivery) = (&beside.role, &ready.delivery);
     let Load::Chunk { id, .. } = &delivery.load else {
         return;
     };
@@ -170,17 +149,15 @@ pub(super) async fn store(
         // Ours, if only its acknowledgement was lost.
         Stored::Before(stored) if stored.payload == settled.body => {}
         Stored::Before(stored) => {
-            return complete_stored(role, delivery, id, &stored).await;
+            return complete_stored(beside, ready, id, &stored).await;
         }
         Stored::TooLarge(limit) => {
             tracing::error!(chunk = %id, limit, "the outcome of a chunk is too large for NATS");
-            return delivery
-                .hand_back(&role.broker.client, Some(HOPELESS))
-                .await;
+            return ready.give_back(&role.broker, Some(HOPELESS)).await;
         }
     }
     note_chunk(role, delivery, &settled);
-    complete(role, delivery, &settled.apart, kept).await;
+    complete(beside, ready, &settled.apart, kept).await;
 }
 
 /// Headers of the outcome that `settled` is.
@@ -196,136 +173,4 @@ pub(super) fn headers(
     };
     let line = delivery.terms.outcome(ending, &role.config.replica);
     settle::headers(&line, settled.codec, delivery.traceparent())
-}
-
-impl Completing<'_> {
-    /// False if NATS takes no outcome of the task at all.
-    async fn one(&self, index: u32, what: &Apart) -> bool {
-        match what {
-            Apart::Failed { cause } => {
-                let end = Err(cause.clone());
-                self.settle(index, end, Duration::ZERO).await
-            }
-            Apart::Retry { delay, cause } => self.retry(index, *delay, cause).await,
-            Apart::Requeued { count: 1 } => self.queue_alone(index, 0, None).await,
-            Apart::Requeued { count } => self.queue_part(index, *count).await,
-            Apart::Kept => match self.kept {
-                Kept::Here(bundle) => {
-                    let (verdict, service) = bundle.late().await;
-                    match end_of(verdict) {
-                        Ok(end) => self.settle(index, end, service).await,
-                        Err((delay, cause)) => self.retry(index, delay, &cause).await,
-                    }
-                }
-                Kept::Lost => {
-                    let task = self.id.task(index);
-                    match outcomes::stored(&self.role.broker, &task).await {
-                        Ok(Some(_)) => true,
-                        _ => self.queue_alone(index, 0, None).await,
-                    }
-                }
-            },
-        }
-    }
-
-    fn body(&self, index: u32) -> Bytes {
-        self.tasks.get(index as usize).cloned().unwrap_or_default()
-    }
-
-    async fn settle(&self, index: u32, end: Result<Encoded, String>, service: Duration) -> bool {
-        let settling = Settling {
-            broker: &self.role.broker,
-            replica: &self.role.config.replica,
-            task: &self.id.task(index),
-            body: self.body(index),
-            codec_word: self.delivery.codec_word().map(str::to_owned),
-            terms: &self.delivery.terms,
-            service,
-            traceparent: self.delivery.traceparent().map(str::to_owned),
-        };
-        let settled = settling.conclude(end).await;
-        if let Some(settled) = settled {
-            // The chunk is counted as a message already.
-            note(self.role, self.delivery, settled, service, 0);
-        }
-        settled.is_some()
-    }
-
-    /// Queues a task that failed, to be tried again.
-    async fn retry(&self, index: u32, delay: Duration, cause: &str) -> bool {
-        // Told once, by whoever has stored the outcome, however often the chunk is delivered.
-        if matches!(self.kept, Kept::Here(_)) {
-            let task = self.id.task(index);
-            tracing::warn!(%task, cause, ?delay, "a task failed, to be tried again");
-            self.role.metrics.settled(settle::Settled::Retried.as_str());
-        }
-        self.queue_alone(index, 1, Some(delay)).await
-    }
-
-    /// Queues one task of the chunk by itself.
-    async fn queue_alone(&self, index: u32, failed: u64, delay: Option<Duration>) -> bool {
-        let task = self.id.task(index);
-        let mut headers = self.headers();
-        headers.insert(envelope::TASK, task.key.as_str());
-        if failed > 0 {
-            headers.insert(envelope::FAILED, failed.to_string());
-        }
-        if let Some(delay) = delay {
-            let seconds = envelope::format_seconds(delay.as_secs_f64());
-            headers.insert(envelope::DELAY_SECONDS, seconds);
-        }
-        headers.insert(NATS_MESSAGE_ID, task.to_string());
-        self.queue(headers, self.body(index)).await;
-        true
-    }
-
-    /// Queues some tasks of the chunk as a smaller one.
-    async fn queue_part(&self, index: u32, count: u32) -> bool {
-        let Ok(range) = self.id.range.part(index, count) else {
-            // Written by no worker of ours.
-            return false;
-        };
-        let mut writer = ChunkWriter::default();
-        for index in index..index + count {
-            writer.push(&self.body(index));
-        }
-        let mut headers = self.headers();
-        headers.insert(envelope::CHUNK, range.to_string());
-        headers.insert(NATS_MESSAGE_ID, self.part_id(range));
-        self.queue(headers, writer.take().1).await;
-        true
-    }
-
-    fn part_id(&self, range: ChunkRange) -> String {
-        let job = self.id.job.clone();
-        ChunkId { job, range }.to_string()
-    }
-
-    /// What holds for every task of the chunk, wherever it goes.
-    fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            envelope::SUBMITTED_SECONDS,
-            envelope::format_seconds(self.delivery.terms.submitted_seconds),
-        );
-        for name in [
-            envelope::CODEC,
-            envelope::DEADLINE_SECONDS,
-            envelope::TRACEPARENT,
-        ] {
-            if let Some(value) = self.delivery.header(name) {
-                headers.insert(name, value);
-            }
-        }
-        headers
-    }
-
-    async fn queue(&self, headers: HeaderMap, body: Bytes) {
-        if self.cancelled {
-            return;
-        }
-        let subject = self.role.broker.topology.task_subject(&self.id.job);
-        let message = PublishMessage::build().payload(body).headers(headers);
-        settle::queue(&self.role.broker, subject, message).await;
-    }
 }

@@ -1,6 +1,7 @@
 //! One delivery, read off its NATS message: of one task, or of a chunk of them.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::AckKind;
@@ -9,7 +10,8 @@ use bytes::Bytes;
 use farm_core::chunk::{self, ChunkId, ChunkRange};
 use farm_core::envelope::{Ending, OutcomeLine};
 use farm_core::topology::Topology;
-use farm_core::{Codec, TaskId, envelope};
+use farm_core::{Codec, JobId, TaskId, envelope};
+use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::codec;
@@ -54,6 +56,8 @@ pub(crate) enum Load {
     Chunk {
         id: ChunkId,
         tasks: Vec<Bytes>,
+        /// Why none of its tasks can be computed.
+        defect: Option<String>,
     },
     /// No task of this farm, and why; named so that it can be kept as a dead letter.
     Defective {
@@ -87,6 +91,10 @@ pub(crate) struct Delivery {
     pub failed_before: u64,
     /// How long after it was queued it may be computed.
     pub delay: Option<Duration>,
+    /// Whether a worker queued it out of a chunk.
+    out_of_chunk: bool,
+    /// Who hears, instead of the server, what became of tasks that no message could be made of.
+    completing: Option<mpsc::UnboundedSender<AckKind>>,
 }
 
 impl Delivery {
@@ -133,8 +141,80 @@ impl Delivery {
             pending: place.pending,
             failed_before,
             delay,
+            out_of_chunk: fields.failed.is_some(),
+            completing: None,
             message,
         })
+    }
+
+    /// Tasks out of this chunk, as if they had been queued and were delivered to this replica at once.
+    pub fn part(
+        &self,
+        load: Load,
+        headers: HeaderMap,
+        payload: Bytes,
+        failed: u64,
+        completing: mpsc::UnboundedSender<AckKind>,
+    ) -> Self {
+        /// Counts down, where the server counts up.
+        static LAST: AtomicU64 = AtomicU64::new(u64::MAX);
+        Self {
+            terms: Terms {
+                attempt: failed + 1,
+                ..self.terms.clone()
+            },
+            load,
+            delivered: 1,
+            delivery_sequence: LAST.fetch_sub(1, Ordering::Relaxed),
+            pending: self.pending,
+            failed_before: failed,
+            delay: None,
+            out_of_chunk: true,
+            completing: Some(completing),
+            message: Message {
+                subject: self.message.subject.clone(),
+                reply: None,
+                length: payload.len(),
+                payload,
+                headers: Some(headers),
+                status: None,
+                description: None,
+            },
+        }
+    }
+
+    /// Whether the server knows it only as a part of something larger.
+    pub fn is_part(&self) -> bool {
+        self.completing.is_some()
+    }
+
+    /// The job of what a worker queued out of a chunk.
+    pub fn out_of_chunk(&self) -> Option<&JobId> {
+        self.out_of_chunk.then_some(match &self.load {
+            Load::Task(task) | Load::Defective { task, .. } => &task.job,
+            Load::Chunk { id, .. } => &id.job,
+        })
+    }
+
+    /// One of the tasks of this chunk, as a load of its own.
+    pub fn alone(&self, task: TaskId) -> Load {
+        match self.defect() {
+            None => Load::Task(task),
+            Some(defect) => Load::Defective { task, defect },
+        }
+    }
+
+    /// Some of the tasks of this chunk.
+    pub fn smaller(&self, id: ChunkId, tasks: Vec<Bytes>) -> Load {
+        let defect = self.defect();
+        Load::Chunk { id, tasks, defect }
+    }
+
+    fn defect(&self) -> Option<String> {
+        match &self.load {
+            Load::Chunk { defect, .. } => defect.clone(),
+            Load::Task(_) | Load::Defective { .. } => None,
+        }
     }
 
     /// Whether it comes for the first time and asks for nothing out of the ordinary.
@@ -198,6 +278,11 @@ impl Delivery {
     }
 
     async fn tell(&self, client: &Client, kind: AckKind) {
+        if let Some(completing) = &self.completing {
+            // Nobody listens when the replica ends.
+            let _ = completing.send(kind);
+            return;
+        }
         let Some(reply) = self.reply().cloned() else {
             return;
         };
@@ -268,15 +353,16 @@ fn load(
     let tasks = |range: ChunkRange| chunk::read_tasks(range.count(), message.payload.clone());
     let read = ChunkRange::parse(range).and_then(|range| Ok((range, tasks(range)?)));
     match (topology.job_of_task_subject(&message.subject), read) {
-        (Some(job), Ok((range, tasks))) if unknown.is_none() => Ok(Load::Chunk {
+        (Some(job), Ok((range, tasks))) => Ok(Load::Chunk {
             id: ChunkId { job, range },
             tasks,
+            defect: unknown,
         }),
         (_, read) => {
             let said = task_name::Said::default();
             let (task, defect) = task_name::of(&message.subject, said, topology, stream_sequence)?;
             let broken = read.err().map(|error| format!("a broken chunk: {error}"));
-            let defect = defect.or(broken).or(unknown).unwrap_or_default();
+            let defect = defect.or(broken).unwrap_or_default();
             Ok(Load::Defective { task, defect })
         }
     }
@@ -284,4 +370,75 @@ fn load(
 
 fn text<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&'a str> {
     headers?.get(name).map(async_nats::HeaderValue::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farm_core::FarmName;
+    use farm_core::chunk::ChunkWriter;
+
+    /// A delivery of two tasks, or of the task they make up if no header says so.
+    fn delivered(times: u64, said: &[(&'static str, &str)]) -> Delivery {
+        let mut headers = HeaderMap::new();
+        for (name, value) in said {
+            headers.insert(*name, *value);
+        }
+        let mut writer = ChunkWriter::default();
+        writer.push(b"1");
+        writer.push(b"2");
+        let payload = writer.take().1;
+        let reply = format!("$JS.ACK.farm-f-tasks.workers.{times}.2.3.1700000000000000000.4");
+        let message = Message {
+            subject: "farm.f.task.job".into(),
+            reply: Some(reply.into()),
+            length: payload.len(),
+            payload,
+            headers: Some(headers),
+            status: None,
+            description: None,
+        };
+        let topology = Topology::new(FarmName::new("f").unwrap());
+        Delivery::read(message, &topology, None).unwrap()
+    }
+
+    #[test]
+    fn a_chunk_in_an_unknown_codec_is_a_chunk_still() {
+        let chunk = delivered(1, &[(envelope::CHUNK, "7-2"), (envelope::CODEC, "morse")]);
+        let Load::Chunk { id, tasks, defect } = &chunk.load else {
+            panic!("{:?}", chunk.load);
+        };
+        assert_eq!((id.to_string(), tasks.len()), ("job.=7-2".to_owned(), 2));
+        assert!(defect.as_ref().unwrap().contains("morse"), "{defect:?}");
+        let alone = chunk.alone(id.task(1));
+        assert!(matches!(alone, Load::Defective { .. }), "{alone:?}");
+    }
+
+    #[test]
+    fn the_delivery_that_only_serves_to_wait_counts_as_none() {
+        let delay = (envelope::DELAY_SECONDS, "2.5");
+        let first = delivered(1, &[delay, (envelope::FAILED, "1")]);
+        assert_eq!(first.delay_to_keep(), Some(Duration::from_millis(2500)));
+        assert_eq!((first.counted(), first.is_plain()), (0, false));
+        let second = delivered(2, &[delay, (envelope::FAILED, "1")]);
+        assert_eq!((second.delay_to_keep(), second.counted()), (None, 1));
+        assert_eq!(second.terms.attempt, 2);
+    }
+
+    #[test]
+    fn a_part_is_as_if_it_had_been_queued_and_delivered() {
+        let chunk = delivered(5, &[(envelope::CHUNK, "7-2")]);
+        assert_eq!(chunk.out_of_chunk(), None);
+        let part = |failed| {
+            let (tell, _told) = mpsc::unbounded_channel();
+            let load = chunk.alone("job.8".parse().unwrap());
+            chunk.part(load, HeaderMap::new(), Bytes::from("2"), failed, tell)
+        };
+        let (fresh, failed) = (part(0), part(2));
+        assert!(fresh.is_part() && fresh.is_plain() && !failed.is_plain());
+        assert_eq!((fresh.terms.attempt, failed.terms.attempt), (1, 3));
+        assert_eq!(fresh.out_of_chunk().unwrap().as_str(), "job");
+        assert_ne!(fresh.delivery_sequence, failed.delivery_sequence);
+        assert_eq!(fresh.reply(), None, "the server does not know it");
+    }
 }

@@ -15,7 +15,8 @@ impl Loop {
         if self.quarantine.is_occupied() {
             return;
         }
-        let (busy, ready) = (self.queue.busy(), self.queue.ready());
+        let recalls = Arc::strong_count(&self.recalls) - 1;
+        let (busy, ready) = (self.queue.busy(), self.queue.ready() + recalls);
         if self.quarantine.wary {
             if busy + ready == 0 {
                 self.intake.ask(1, false).await;
@@ -34,7 +35,7 @@ impl Loop {
         // Asking for each slot as it frees would cost a request a task.
         let enough = if waiting { prefetch / 2 } else { 1 };
         let worthwhile = free > 0 || (ahead > 0 && ahead >= enough);
-        if worthwhile && self.settling() < MAX_SETTLING {
+        if worthwhile && !self.is_behind() {
             self.intake.ask(free + ahead, waiting).await;
         }
     }
@@ -58,11 +59,8 @@ impl Loop {
             return;
         };
         self.pending = ready.delivery.pending;
-        if let Some(delay) = ready.delivery.delay_to_keep() {
-            return ready
-                .delivery
-                .hand_back(&self.role.broker.client, Some(delay))
-                .await;
+        if ready.delivery.delay_to_keep().is_some() {
+            return ready.give_back(&self.role.broker, None).await;
         }
         if self.quarantine.is_occupied() {
             return self.give_back(ready, None);
@@ -74,18 +72,29 @@ impl Loop {
         if ready.is_suspect() {
             return self.isolate(ready).await;
         }
+        if ready.delivery.out_of_chunk().is_some() {
+            return self.recall(ready);
+        }
         self.quarantine.wary = false;
         self.admit(ready);
     }
 
-    /// Looks what became of a chunk before, beside the loop.
+    /// Looks beside the loop whether a message is to be computed still.
     fn recall(&self, ready: Ready) {
-        let (role, tell) = (Arc::clone(&self.role), self.tell.clone());
+        let (beside, recall) = (self.beside(), Arc::clone(&self.recalls));
         self.tasks.spawn(async move {
-            if let Some(ready) = apart::recall(&role, ready).await {
-                let _ = tell.send(Told::Recalled(ready));
+            if let Some((ready, recall)) = apart::recall(&beside, ready, recall).await {
+                let _ = beside.tell.send(Told::Recalled(ready, recall));
             }
         });
+    }
+
+    /// Lets a chunk wait for a slot, unless something has happened since it was taken in.
+    pub(super) fn take_recalled(&mut self, ready: Ready) {
+        match self.role.draining.is_cancelled() || self.quarantine.is_occupied() {
+            true => self.give_back(ready, None),
+            false => self.admit(ready),
+        }
     }
 
     /// Lets a message wait for a slot.
@@ -194,7 +203,7 @@ impl Loop {
         let free = self.slots().saturating_sub(self.queue.busy());
         let most = free + self.pace.most_ready(self.slots());
         // Once: every hand-back counts as an attempt at the server.
-        let first = |ready: &Ready| ready.delivery.delivered == 1;
+        let first = |ready: &Ready| ready.delivery.delivered == 1 && !ready.delivery.is_part();
         while let Some(surplus) = self.queue.take_surplus(most, first) {
             self.bundles.remove(&surplus.delivery.delivery_sequence);
             surplus

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::delivery::{Delivery, Load};
 use super::past::Past;
-use super::settle::{Settled, Settling, end_of};
+use super::settle::{HOPELESS, Settled, Settling, end_of};
 use super::{Ready, WorkerRole, bundle};
 use crate::attempt::attempt;
 use crate::clock;
@@ -21,9 +21,6 @@ use crate::metrics::Computed;
 use crate::runtime::outcomes;
 use crate::trace::Span;
 use crate::verdict::{Verdict, judge, over_ceiling};
-
-/// How long to keep what NATS takes no outcome of.
-const HOPELESS: Duration = Duration::from_secs(5);
 
 /// The life of one delivery in this replica. `freed` is told the service time of what was done, or
 /// dropped, as soon as the slot is free.

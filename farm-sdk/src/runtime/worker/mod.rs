@@ -8,6 +8,8 @@
 
 mod apart;
 mod bundle;
+mod cancelled;
+mod completing;
 mod delivery;
 #[cfg(test)]
 mod fuzz;
@@ -51,7 +53,7 @@ use crate::trace::Tracer;
 use crate::verdict::Verdict;
 use crate::worker::ErasedWorker;
 
-use apart::Kept;
+use apart::{Beside, Kept};
 use bundle::Bundle;
 use delivery::{Delivery, Load};
 use held::{Held, Hold};
@@ -61,11 +63,13 @@ use past::Past;
 use quarantine::{Quarantine, SUSPECT_WAITS};
 use queue::Queue;
 pub(crate) use report::Sums;
-use slot::{Computed, Slot, Told};
+use slot::{Computed, Recall, Slot, Told};
 use window::{Sent, Window};
 
 /// Outcomes that may be on their way to the server before the next task starts.
 const MAX_SETTLING: usize = 1024;
+/// The same in bytes of their bodies.
+const MAX_SETTLING_BYTES: usize = 16 << 20;
 /// How long not to ask for the past of tasks after it could not be read.
 const PAST_REST: Duration = Duration::from_secs(5);
 /// How often the loop looks at what does not announce itself.
@@ -110,7 +114,11 @@ impl Ready {
     }
 
     /// Lets another replica have the task, and does not count that against it.
-    async fn give_back(self, broker: &Broker, delay: Option<Duration>) {
+    async fn give_back(&self, broker: &Broker, delay: Option<Duration>) {
+        if let Some(delay) = self.delivery.delay_to_keep() {
+            // A delivery that only serves to wait counts as none, and so does its end.
+            return self.delivery.hand_back(&broker.client, Some(delay)).await;
+        }
         if let Some(past) = Past::known(self.past, broker, &self.delivery).await {
             past.note_returned(broker, &self.delivery).await;
         }
@@ -127,6 +135,8 @@ struct Loop {
     queue: Arc<Queue>,
     /// Chunks that are queued or computed, by delivery.
     bundles: HashMap<u64, Ready>,
+    /// Cloned for each chunk that is being looked up and may want a slot.
+    recalls: Recall,
     quarantine: Quarantine,
     /// When to ask for the past of tasks again, if it could not be read.
     past_after: Instant,
@@ -167,6 +177,7 @@ pub(crate) async fn run(role: Arc<WorkerRole>) -> Result<(), Error> {
         pace: Pace::default(),
         queue: Arc::new(Queue::new(*role.slots.borrow() as usize)),
         bundles: HashMap::new(),
+        recalls: Arc::new(()),
         quarantine: Quarantine::default(),
         past_after: Instant::now(),
         pending: 0,
@@ -190,6 +201,13 @@ async fn pull_tasks(broker: &Broker) -> Result<Pull, async_nats::SubscribeError>
 }
 
 impl Loop {
+    fn beside(&self) -> Beside {
+        Beside {
+            role: Arc::clone(&self.role),
+            tell: self.tell.clone(),
+        }
+    }
+
     async fn pull(&mut self) {
         let role = Arc::clone(&self.role);
         let mut connections = role.broker.link.connections();
@@ -200,6 +218,8 @@ impl Loop {
         let mut look = tokio::time::interval(bundle::LONGEST / 2);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut rests = false;
+        // Once: to register for it anew in every turn takes the locks of the token.
+        let mut draining = std::pin::pin!(role.draining.cancelled());
         loop {
             self.start_ready();
             self.ask().await;
@@ -208,7 +228,7 @@ impl Loop {
                 tick.reset();
             }
             tokio::select! {
-                () = role.draining.cancelled() => return,
+                () = &mut draining => return,
                 Some(told) = self.told.recv() => self.hear_all(told).await,
                 Some((sent, answer)) = self.window.next() => self.note_answers(sent, answer).await,
                 arrival = self.intake.next() => match arrival {
@@ -246,6 +266,11 @@ impl Loop {
         self.window.len() + self.tasks.len()
     }
 
+    /// Whether the server is to answer first before more is computed.
+    fn is_behind(&self) -> bool {
+        self.settling() >= MAX_SETTLING || self.window.bytes() >= MAX_SETTLING_BYTES
+    }
+
     /// Opens slots for what waits.
     fn start_ready(&mut self) {
         if self.quarantine.waiting.is_some() {
@@ -258,6 +283,7 @@ impl Loop {
                 self.queue.push(suspect);
             }
         }
+        self.queue.pause(self.window.bytes() >= MAX_SETTLING_BYTES);
         for _ in 0..self.queue.ready() {
             if !self.queue.open_slot() {
                 break;

@@ -31,10 +31,7 @@ impl Loop {
                     self.send_bundle(ready).await;
                 }
             }
-            Told::Recalled(ready) if self.role.draining.is_cancelled() => {
-                self.give_back(ready, None);
-            }
-            Told::Recalled(ready) => self.admit(ready),
+            Told::Recalled(ready, _recall) => self.take_recalled(ready),
             Told::Lived(service) => {
                 if let Some(service) = service {
                     self.pace.observe(service, 1, 0);
@@ -97,8 +94,11 @@ impl Loop {
         let settled = bundle.settle();
         let seconds: f32 = settled.services_seconds.iter().sum();
         let tasks = settled.services_seconds.len();
-        let service = Duration::from_secs_f32(seconds.max(0.0));
-        self.pace.observe(service, tasks, delivery.body_bytes());
+        // Failures say nothing of how long tasks take.
+        if tasks > 0 {
+            let service = Duration::from_secs_f32(seconds.max(0.0));
+            self.pace.observe(service, tasks, delivery.body_bytes());
+        }
         let subject = self.role.broker.topology.chunk_subject(id);
         let headers = apart::headers(&self.role, &delivery, id, &settled);
         let body = settled.body.clone();
@@ -163,11 +163,11 @@ impl Loop {
                 if settled.apart.is_empty() {
                     return self.acknowledge(&ready.delivery).await;
                 }
-                let role = Arc::clone(&self.role);
+                let beside = self.beside();
                 self.tasks.spawn(async move {
                     if let Some(bundle) = &ready.bundle {
                         let kept = Kept::Here(bundle);
-                        apart::complete(&role, &ready.delivery, &settled.apart, kept).await;
+                        apart::complete(&beside, &ready, &settled.apart, kept).await;
                     }
                 });
             }
@@ -185,12 +185,12 @@ impl Loop {
         match sent {
             Sent::Task(computed) => self.settle_slowly(computed),
             Sent::Bundle(ready, settled) => {
-                let role = Arc::clone(&self.role);
+                let beside = self.beside();
                 self.tasks.spawn(async move {
                     let Some(bundle) = &ready.bundle else {
                         return;
                     };
-                    apart::store(&role, &ready.delivery, settled, Kept::Here(bundle)).await;
+                    apart::store(&beside, &ready, settled, Kept::Here(bundle)).await;
                 });
             }
         }

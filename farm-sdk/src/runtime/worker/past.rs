@@ -65,6 +65,10 @@ impl Past {
     }
 
     async fn write(self, ends: Ends, broker: &Broker, delivery: &Delivery) {
+        if delivery.is_part() {
+            // Its failures are counted by whoever completes the chunk.
+            return;
+        }
         let Ok(json) = serde_json::to_vec(&ends) else {
             return;
         };

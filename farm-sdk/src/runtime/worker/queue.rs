@@ -22,6 +22,8 @@ struct Inner {
     opening: usize,
     /// Slots there are to be.
     slots: usize,
+    /// Whether nothing more is to start now.
+    paused: bool,
     last_start: Instant,
 }
 
@@ -33,6 +35,7 @@ impl Queue {
                 busy: 0,
                 opening: 0,
                 slots,
+                paused: false,
                 last_start: Instant::now(),
             }),
         }
@@ -51,10 +54,15 @@ impl Queue {
         self.lock().slots = slots;
     }
 
+    /// Lets nothing start, or lets it start again.
+    pub fn pause(&self, paused: bool) {
+        self.lock().paused = paused;
+    }
+
     /// Takes a free slot, if there is one and something to compute in it.
     pub fn open_slot(&self) -> bool {
         let mut inner = self.lock();
-        let open = inner.busy < inner.slots && inner.unclaimed() > 0;
+        let open = inner.busy < inner.slots && inner.unclaimed() > 0 && !inner.paused;
         inner.busy += usize::from(open);
         inner.opening += usize::from(open);
         open
@@ -69,7 +77,7 @@ impl Queue {
     /// The next message for a slot; `None` closes the slot.
     pub fn next(&self) -> Option<Ready> {
         let mut inner = self.lock();
-        let next = match inner.busy <= inner.slots {
+        let next = match inner.busy <= inner.slots && !inner.paused {
             true => inner.ready.pop_front(),
             false => None,
         };

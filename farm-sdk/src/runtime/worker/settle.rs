@@ -6,6 +6,7 @@
 //! outcome back: the leader of a stream also refuses a place for which a write is under way, and
 //! that write may still come to nothing if the leader is lost.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use async_nats::header::{HeaderMap, HeaderName};
@@ -23,11 +24,18 @@ use crate::codec::{self, Encoded};
 use crate::runtime::broker::{Broker, Refusal, refusal};
 use crate::runtime::dead_letter;
 use crate::runtime::outcomes;
+use crate::task_error::chain;
 use crate::verdict::Verdict;
 
 /// First and longest pause before something is tried again that NATS did not do.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long to keep what NATS takes no outcome of.
+pub(super) const HOPELESS: Duration = Duration::from_secs(5);
+
+/// Holds most outcome lines without growing.
+const LINE_BYTES: usize = 128;
 
 static OUTCOME: HeaderName = HeaderName::from_static(envelope::OUTCOME);
 static TRACEPARENT: HeaderName = HeaderName::from_static(envelope::TRACEPARENT);
@@ -204,7 +212,10 @@ pub(crate) fn headers(
     traceparent: Option<&str>,
 ) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(OUTCOME.clone(), line.to_string());
+    let mut text = String::with_capacity(LINE_BYTES);
+    // Writing to a string cannot fail.
+    let _ = write!(text, "{line}");
+    headers.insert(OUTCOME.clone(), text);
     codec::note(&mut headers, codec);
     if let Some(traceparent) = traceparent {
         headers.insert(TRACEPARENT.clone(), traceparent);
@@ -246,12 +257,38 @@ pub(crate) async fn store(
     }
 }
 
-/// Puts a message into the queue; returns when it is stored.
-pub(crate) async fn queue(broker: &Broker, subject: String, message: PublishMessage) {
-    let written = publish(broker, subject.clone(), message).await;
-    if let Written::TooLarge(limit) = written {
-        // A part of what was in the queue already is never larger.
-        tracing::error!(subject, limit, "a task could not be queued again");
+/// What the queue of tasks has to say to a message.
+pub(crate) enum Queued {
+    Yes,
+    /// There is no room for it now.
+    Full,
+    TooLarge(String),
+}
+
+/// Tries once to put a message into the queue. `None` if it is to be tried again.
+pub(crate) async fn queue(
+    broker: &Broker,
+    subject: String,
+    message: PublishMessage,
+) -> Option<Queued> {
+    let Err(error) = send(broker, subject.clone(), message).await else {
+        return Some(Queued::Yes);
+    };
+    match refusal(&error) {
+        Refusal::Full(cause) => {
+            tracing::debug!(subject, cause, "the queue has no room for a task");
+            Some(Queued::Full)
+        }
+        Refusal::TooLarge(limit) => Some(Queued::TooLarge(limit)),
+        Refusal::AlreadyThere | Refusal::Passing(_) => {
+            let cause = chain(&error);
+            tracing::warn!(
+                subject,
+                cause,
+                "a task could not be queued again yet, trying again"
+            );
+            None
+        }
     }
 }
 

@@ -27,13 +27,16 @@ pub(super) enum Told {
     Verdict(Box<Computed>),
     /// A chunk was computed to its end, or up to where it was cut.
     Bundle(Ready),
-    /// A chunk that was delivered before is to be computed here.
-    Recalled(Ready),
+    /// A message that was looked up is to be computed here.
+    Recalled(Ready, Recall),
     /// A task out of the ordinary gave its slot back.
     Lived(Option<Duration>),
     /// The slot is closed: there was nothing more, or there are to be fewer.
     Closed,
 }
+
+/// A message that is being looked up and may want a slot: one as long as this is not dropped.
+pub(super) type Recall = Arc<()>;
 
 /// A task that was computed, and is to be settled.
 pub(super) struct Computed {
@@ -110,7 +113,7 @@ impl Slot {
     }
 
     async fn compute_chunk(&self, ready: &Ready, bundle: &Bundle) {
-        let Load::Chunk { id, tasks } = &ready.delivery.load else {
+        let Load::Chunk { id, tasks, defect } = &ready.delivery.load else {
             return;
         };
         let tracer = &self.role.tracer;
@@ -124,7 +127,10 @@ impl Slot {
                 let parent = ready.delivery.traceparent();
                 tracer.attempt(&task, ready.delivery.terms.attempt, parent)
             });
-            let verdict = self.attempt(ready, task, body).await;
+            let verdict = match defect.clone() {
+                Some(cause) => Verdict::Dead { cause },
+                None => self.attempt(ready, task, body).await,
+            };
             if let Some(span) = span {
                 span.end(verdict.failure());
             }

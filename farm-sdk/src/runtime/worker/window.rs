@@ -28,9 +28,16 @@ pub(super) enum Sent {
 pub(super) struct Window {
     publishing: Publishing,
     /// By ticket, from `first_ticket` on; `None` once it is answered.
-    sent: VecDeque<Option<(Sent, Instant)>>,
+    sent: VecDeque<Option<OnItsWay>>,
     first_ticket: u64,
     unanswered: usize,
+    unanswered_bytes: usize,
+}
+
+struct OnItsWay {
+    sent: Sent,
+    at: Instant,
+    body_bytes: usize,
 }
 
 impl Window {
@@ -40,12 +47,18 @@ impl Window {
             sent: VecDeque::new(),
             first_ticket: 1,
             unanswered: 0,
+            unanswered_bytes: 0,
         }
     }
 
     /// Outcomes that are not answered yet.
     pub fn len(&self) -> usize {
         self.unanswered
+    }
+
+    /// What they hold in memory.
+    pub fn bytes(&self) -> usize {
+        self.unanswered_bytes
     }
 
     /// Sends an outcome, to be stored only if there is none on its subject. Gives it back if it
@@ -58,7 +71,7 @@ impl Window {
         sent: Sent,
     ) -> Option<Sent> {
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
-        let ticket = self.publishing.ticket();
+        let (ticket, body_bytes) = (self.publishing.ticket(), body.len());
         let sending = self
             .publishing
             .send(ticket, subject.into(), headers, body)
@@ -68,8 +81,14 @@ impl Window {
         }
         match sending {
             Ok(()) => {
-                self.sent.push_back(Some((sent, Instant::now())));
+                let at = Instant::now();
+                self.sent.push_back(Some(OnItsWay {
+                    sent,
+                    at,
+                    body_bytes,
+                }));
                 self.unanswered += 1;
+                self.unanswered_bytes += body_bytes;
                 None
             }
             Err(_) => {
@@ -93,10 +112,11 @@ impl Window {
 
     fn answered(&mut self, ticket: u64) -> Option<Sent> {
         let index = usize::try_from(ticket.checked_sub(self.first_ticket)?).ok()?;
-        let (sent, _) = self.sent.get_mut(index)?.take()?;
+        let answered = self.sent.get_mut(index)?.take()?;
         self.unanswered -= 1;
+        self.unanswered_bytes -= answered.body_bytes;
         self.tidy();
-        Some(sent)
+        Some(answered.sent)
     }
 
     fn tidy(&mut self) {
@@ -108,8 +128,8 @@ impl Window {
 
     /// Takes out the oldest outcome that should have been answered by now.
     pub fn overdue(&mut self) -> Option<Sent> {
-        let (_, at) = self.sent.front()?.as_ref()?;
-        if at.elapsed() < ANSWER {
+        let oldest = self.sent.front()?.as_ref()?;
+        if oldest.at.elapsed() < ANSWER {
             return None;
         }
         self.answered(self.first_ticket)
