@@ -4,15 +4,14 @@
 # Plain instructions only: the legacy builder and BuildKit both take it, on any architecture.
 ARG RUST_IMAGE=rust:1.95-slim-bookworm
 
+# Writes the list of a binary's crates into it, for an SBOM.
+FROM ${RUST_IMAGE} AS auditable
+RUN cargo install --quiet --locked cargo-auditable@0.7.7 --root /opt/auditable
+
 # The toolchain, and the SDK with all it depends on, compiled as functions compile it.
 FROM ${RUST_IMAGE} AS builder
 ENV CARGO_TARGET_DIR=/opt/rust-farm/target \
     CARGO_PROFILE_RELEASE_STRIP=true
-
-# Writes the list of a binary's crates into it, for an SBOM.
-RUN CARGO_HOME=/tmp/cargo cargo install --quiet --locked cargo-auditable@0.7.4 \
-      --root /usr/local/cargo --target-dir /tmp/target && \
-    rm -r /tmp/cargo /tmp/target
 
 WORKDIR /opt/rust-farm/source
 COPY Cargo.toml Cargo.lock ./
@@ -34,6 +33,7 @@ RUN mkdir -p "${CARGO_HOME}" && \
     cargo clean --frozen --release -p function && \
     rm -r /tmp/warm-up
 
+COPY --from=auditable /opt/auditable/bin/cargo-auditable /usr/local/bin/
 COPY tools/images/build-function.sh /usr/local/bin/build-function
 COPY tools/images/image-root.sh /usr/local/bin/image-root
 

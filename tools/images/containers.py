@@ -72,7 +72,7 @@ def image_megabytes(image: str) -> float:
 
 
 def image_config(image: str) -> dict[str, Any]:
-    """What an image says of itself: user, labels, entry point."""
+    """Return what an image says of itself: user, labels, entry point."""
     config: dict[str, Any] = json.loads(
         docker("image", "inspect", "--format", "{{json .Config}}", image)
     )
@@ -98,7 +98,7 @@ class Container:
         docker("stop", "--time", str(grace_seconds), self.name)
 
     def state(self) -> dict[str, Any]:
-        """What Docker knows of its process."""
+        """Return what Docker knows of its process."""
         state: dict[str, Any] = json.loads(
             docker("inspect", "--format", "{{json .State}}", self.name)
         )
@@ -173,12 +173,23 @@ class Network:
     def create(self, name: str, image: str, options: list[str], *command: str) -> Container:
         """Make a container, but do not start it."""
         container = Container(name)
-        docker("create", "--name", name, "--hostname", name, "--network", self.name, *options, image, *command)
+        docker(
+            "create",
+            "--name",
+            name,
+            "--hostname",
+            name,
+            "--network",
+            self.name,
+            *options,
+            image,
+            *command,
+        )
         self.containers.append(container)
         return container
 
     def function(
-        self, name: str, image: str, *, is_published: bool = True, **environment: str
+        self, name: str, image: str, environment: dict[str, str], *, is_published: bool = True
     ) -> Container:
         """Make a container of a function, hardened; its port 8080 is published here."""
         variables = [word for item in environment.items() for word in ("--env", "=".join(item))]

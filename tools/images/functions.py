@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from containers import build, require, captured
+from containers import build, captured, require
 
 ROOT = Path(__file__).resolve().parents[2]
 FAAS_CLI = ROOT / ".tools/bin/faas-cli"
@@ -39,10 +39,12 @@ class Workplace:
         self.folder.mkdir()
         template = template_repository(folder / "template-repository")
         self.faas_cli("template", "pull", str(template))
-        for name in ["hello", *EXAMPLES]:
-            append = ["--append", "stack.yaml"] if name != "hello" else []
-            self.faas_cli("new", "--lang", "rust-farm", "--prefix", PREFIX, *append, name)
+        new = ["new", "--lang", "rust-farm", "--prefix", PREFIX]
+        self.faas_cli(*new, "hello")
+        # Releases differ in what they call the stack file.
+        self.stack = next(self.folder.glob("*.y*ml")).name
         for name in EXAMPLES:
+            self.faas_cli(*new, "--append", self.stack, name)
             shutil.rmtree(self.folder / name)
             shutil.copytree(ROOT / "examples" / name, self.folder / name)
 
@@ -55,12 +57,12 @@ class Workplace:
     def build(self, name: str) -> Built:
         """Build one function's image."""
         started = time.monotonic()
-        log = self.faas_cli("build", "-f", "stack.yaml", "--filter", name)
+        log = self.faas_cli("build", "-f", self.stack, "--filter", name)
         seconds = time.monotonic() - started
         return Built(f"{PREFIX}/{name}:latest", seconds, compiled(log), log)
 
     def context(self, name: str) -> Path:
-        """What faas-cli gave to Docker when it built the function."""
+        """Return what faas-cli gave to Docker when it built the function."""
         return self.folder / "build" / name
 
     def slow_down(self, name: str, milliseconds: int) -> None:

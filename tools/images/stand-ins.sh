@@ -36,7 +36,7 @@ make_rust() {
   toolchain=$(rustc --print sysroot)
   cat >"$work/Dockerfile" <<END
 FROM $debian
-ENV PATH=/usr/local/cargo/bin:/usr/local/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin CARGO_HOME=/usr/local/cargo
+ENV PATH=/usr/local/cargo/bin:/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin CARGO_HOME=/usr/local/cargo
 COPY bin /usr/local/rust/bin
 COPY lib /usr/local/rust/lib
 LABEL stand-in=true
