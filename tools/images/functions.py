@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from containers import build, captured, require
+from containers import build, captured, docker, require
 
 ROOT = Path(__file__).resolve().parents[2]
 FAAS_CLI = ROOT / ".tools/bin/faas-cli"
@@ -54,10 +56,11 @@ class Workplace:
         require(not done.returncode, f"faas-cli {' '.join(arguments)}:\n{done.stdout}")
         return done.stdout
 
-    def build(self, name: str) -> Built:
-        """Build one function's image."""
+    def build(self, name: str, *arguments: str) -> Built:
+        """Build one function's image, with build arguments `NAME=VALUE`."""
+        options = [word for argument in arguments for word in ("-b", argument)]
         started = time.monotonic()
-        log = self.faas_cli("build", "-f", self.stack, "--filter", name)
+        log = self.faas_cli("build", "-f", self.stack, "--filter", name, *options)
         seconds = time.monotonic() - started
         return Built(f"{PREFIX}/{name}:latest", seconds, compiled(log), log)
 
@@ -108,3 +111,15 @@ def refused(context: Path, change: dict[str, str | None]) -> str:
     shutil.rmtree(copy)
     require(done.returncode != 0, f"a build that must fail did not: {sorted(change)}")
     return COLOUR.sub("", done.stdout)
+
+
+def crates_within(image: str, folder: Path) -> dict[str, str]:
+    """List the crates, with their versions, that the binary of an image says it was made of."""
+    container = docker("create", image)
+    docker("cp", f"{container}:/function", str(folder / "function"))
+    docker("rm", container)
+    section = folder / "section"
+    extract = ["objcopy", "--dump-section", f".dep-v0={section}", str(folder / "function")]
+    require(captured(extract).returncode == 0, f"{image}: its binary carries no list of crates")
+    packages = json.loads(zlib.decompress(section.read_bytes()))["packages"]
+    return {package["name"]: package["version"] for package in packages}

@@ -27,11 +27,12 @@ from containers import (
     require,
     unavailable,
 )
-from functions import EXAMPLES, ROOT, Built, Workplace, compiled, refused
+from functions import EXAMPLES, ROOT, Built, Workplace, compiled, crates_within, refused
 
 RUST_IMAGE = "rust:1.95-slim-bookworm"
 NATS_IMAGE = "nats:2.12"
-BUILDER = "ghcr.io/rust-farm/builder:0.1.0"
+VERSION = "0.1.0"
+BUILDER = f"ghcr.io/rust-farm/builder:{VERSION}"
 AUTOSCALER = "rust-farm-trial/farm-autoscaler:latest"
 TASK_MILLISECONDS = 400
 
@@ -91,6 +92,8 @@ def try_all(folder: Path) -> list[Figure]:
     try_refusals(workplace)
     step("handler-only rebuild")
     rebuild_seconds = rebuild(workplace)
+    step("SBOM and labels")
+    describe(workplace)
     for image in [AUTOSCALER, *(one.image for one in built.values())]:
         check_hardening(image)
     first_task_milliseconds = try_farms({name: one.image for name, one in built.items()})
@@ -168,6 +171,16 @@ def rebuild(workplace: Workplace) -> float:
     return built.seconds
 
 
+def describe(workplace: Workplace) -> None:
+    """Ask for the list of crates and for a label; both are in the image."""
+    built = workplace.build("hello", "FARM_SBOM=1", "IMAGE_REVISION=1f2e3d")
+    crates = crates_within(built.image, workplace.folder)
+    require(crates.get("farm-sdk") == VERSION, f"the list of crates: {crates}")
+    label = image_config(built.image)["Labels"]["org.opencontainers.image.revision"]
+    require(label == "1f2e3d", f"label revision: {label}")
+    print(f"{len(crates)} crates in the list of the binary", flush=True)
+
+
 def check_hardening(image: str) -> None:
     """Require that the user is a number and not root, and that there is no shell."""
     user = image_config(image)["User"]
@@ -195,10 +208,8 @@ def try_farms(images: dict[str, str]) -> float:
             trial()
         step("container start to first task")
         starts = farm.cold_starts(network, "rust-farm-trial/hello:quick")
-        since_called = statistics.median(start.since_called_seconds for start in starts)
-        print(
-            f"from the call of docker start, Docker's own work included: {1000 * since_called:.0f} ms"
-        )
+        called = 1000 * statistics.median(start.since_called_seconds for start in starts)
+        print(f"from the call of docker start, Docker's own work included: {called:.0f} ms")
         return 1000 * statistics.median(start.since_started_seconds for start in starts)
 
 
