@@ -112,7 +112,13 @@ class Container:
 
     def url(self) -> str:
         """Where its HTTP face is, seen from here."""
-        return f"http://{docker('port', self.name, '8080/tcp').splitlines()[0]}"
+        published = captured(["docker", "port", self.name, "8080/tcp"])
+        require(not published.returncode, f"{self.name} does not run:\n{self.logs()}")
+        return f"http://{published.stdout.splitlines()[0]}"
+
+    def logs(self) -> str:
+        """Return the last lines that it wrote."""
+        return captured(["docker", "logs", "--tail", "20", self.name]).stdout
 
     def await_status(self, path: str, wanted: int) -> None:
         """Wait until a GET of `path` is answered with this status."""
@@ -120,8 +126,8 @@ class Container:
         status: int | None = None
         while (status := get_status(self.url() + path)) != wanted:
             if time.monotonic() > deadline:
-                logs = docker("logs", "--tail", "20", self.name)
-                raise TrialError(f"{self.name}: {path} answers {status}, not {wanted}\n{logs}")
+                answers = f"{path} answers {status}, not {wanted}"
+                raise TrialError(f"{self.name}: {answers}\n{self.logs()}")
             time.sleep(POLL_SECONDS)
 
 

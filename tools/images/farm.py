@@ -41,6 +41,8 @@ def function(network: Network, name: str, image: str, farm: str, role: str) -> C
         # One task a message, and a lost one is soon delivered again.
         "FARM_GRANULARITY": "off",
         "FARM_ACK_WAIT": "2s",
+        # What a farm may store is reserved in NATS.
+        "FARM_QUEUE_MAX_BYTES": "64MiB",
         "FARM_GRACE_PERIOD": f"{GRACE_SECONDS - 2}s",
     }
     return network.function(name, image, environment, is_published=role != "worker")
