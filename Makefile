@@ -107,7 +107,7 @@ images: ## Build the builder's and the autoscaler's images with Docker
 	docker build --target autoscaler --tag ghcr.io/rust-farm/farm-autoscaler:0.1.0 --build-arg IMAGE_REVISION=$$(git rev-parse HEAD) .
 
 .PHONY: images-test
-images-test: nats faas-cli ## Build all images, run a farm of containers, kill and drain some; docs/images.md
+images-test: ## Build all images, run a farm of containers, kill and drain some; docs/images.md
 	@python3 tools/images/try_images.py
 
 .PHONY: fuzz

@@ -79,6 +79,9 @@ def step(text: str) -> None:
 
 def try_all(folder: Path) -> list[Figure]:
     """Build the images, then run them."""
+    for tool in ("nats-server.sh", "faas-cli.sh"):
+        done = subprocess.run([ROOT / "tools" / tool], check=False)
+        require(not done.returncode, f"tools/{tool} failed")
     step("base images")
     for image in stand_ins():
         print(f"{image} is a local stand-in")
