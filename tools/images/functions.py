@@ -57,10 +57,10 @@ class Workplace:
         return done.stdout
 
     def build(self, name: str, *arguments: str) -> Built:
-        """Build one function's image, with build arguments `NAME=VALUE`."""
+        """Build one function's image anew, with build arguments `NAME=VALUE`."""
         options = [word for argument in arguments for word in ("-b", argument)]
         started = time.monotonic()
-        log = self.faas_cli("build", "-f", self.stack, "--filter", name, *options)
+        log = self.faas_cli("build", "--no-cache", "-f", self.stack, "--filter", name, *options)
         seconds = time.monotonic() - started
         return Built(f"{PREFIX}/{name}:latest", seconds, compiled(log), log)
 
