@@ -81,7 +81,7 @@ def image_config(image: str) -> dict[str, Any]:
 
 @dataclass
 class Container:
-    """One container, by the name it also has on the network."""
+    """One container; on its network it has a shorter name."""
 
     name: str
 
@@ -178,19 +178,9 @@ class Network:
 
     def create(self, name: str, image: str, options: list[str], *command: str) -> Container:
         """Make a container, but do not start it."""
-        container = Container(name)
-        docker(
-            "create",
-            "--name",
-            name,
-            "--hostname",
-            name,
-            "--network",
-            self.name,
-            *options,
-            image,
-            *command,
-        )
+        container = Container(f"{self.name}-{name}")
+        where = ["--network", self.name, "--network-alias", name, "--hostname", name]
+        docker("create", "--name", container.name, *where, *options, image, *command)
         self.containers.append(container)
         return container
 

@@ -107,7 +107,8 @@ def refused(context: Path, change: dict[str, str | None]) -> str:
             (copy / path).unlink()
         else:
             (copy / path).write_text(text)
-    done = build(str(copy))
+    # A failed step leaves its container otherwise.
+    done = build("--force-rm", str(copy))
     shutil.rmtree(copy)
     require(done.returncode != 0, f"a build that must fail did not: {sorted(change)}")
     return COLOUR.sub("", done.stdout)

@@ -7,6 +7,7 @@ there is no Docker: nothing can be tried there.
 
 from __future__ import annotations
 
+import signal
 import statistics
 import subprocess
 import sys
@@ -60,6 +61,8 @@ def main() -> int:
     if why:
         print(f"images-test: skipped: {why}")
         return 0
+    # What runs is removed, however this ends.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="rust-farm-images-") as folder:
             figures = try_all(Path(folder))
