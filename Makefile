@@ -8,7 +8,7 @@ SHELL := bash
 export PYTHONDONTWRITEBYTECODE := 1
 
 PYTHON_TOOLS := .tools/python
-PYTHON_SCRIPTS := examples/*.py tests/http/*.py tests/page/*.py tools/*.py tools/peers/*.py tools/scale/*.py
+PYTHON_SCRIPTS := examples/*.py tests/http/*.py tests/page/*.py tools/*.py tools/images/*.py tools/peers/*.py tools/scale/*.py
 GYM_SCRIPTS := farm-gym/python farm-gym/examples farm-gym/tests
 
 heading = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
@@ -106,6 +106,15 @@ deny: ## Check licences, origins and known flaws of all dependencies (builds car
 	cargo fetch --locked --quiet
 	.tools/cargo-deny/bin/cargo-deny --locked --offline check licenses bans sources
 	@tools/advisories.sh
+
+.PHONY: images
+images: ## Build the builder's and the autoscaler's images with Docker
+	docker build --target builder --tag ghcr.io/rust-farm/builder:0.1.0 --build-arg IMAGE_REVISION=$$(git rev-parse HEAD) .
+	docker build --target autoscaler --tag ghcr.io/rust-farm/farm-autoscaler:0.1.0 --build-arg IMAGE_REVISION=$$(git rev-parse HEAD) .
+
+.PHONY: images-test
+images-test: ## Build all images, run a farm of containers, kill and drain some; docs/images.md
+	@python3 tools/images/try_images.py
 
 .PHONY: fuzz
 fuzz: ## Throw bad input at everything that reads what others wrote, for long (CASES=500000 for each target)
