@@ -111,6 +111,21 @@ async fn a_server_without_jetstream() {
 }
 
 #[tokio::test]
+async fn a_server_with_less_room_than_a_queue_reserves() {
+    let options = NatsOptions {
+        max_file_store_bytes: Some(64 << 20),
+        ..NatsOptions::default()
+    };
+    let nats = NatsServer::start_with(options).await;
+    let function = Function::sleeper(&nats).set("FARM_QUEUE_MAX_BYTES", "1GiB");
+    let said = complaint(&function).await;
+    assert_says(
+        &said,
+        &["FARM_QUEUE_MAX_BYTES", "1073741824", "insufficient"],
+    );
+}
+
+#[tokio::test]
 async fn a_password_that_is_wrong_and_one_that_is_right() {
     let options = NatsOptions {
         access: Access::Password("farm", "right-one"),

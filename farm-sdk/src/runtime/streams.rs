@@ -129,6 +129,18 @@ fn fixed(value: Duration) -> Setting<Duration> {
     }
 }
 
+/// What NATS sets aside for a stream when it is made, and refuses if it has not got that.
+fn reserved(stream: &stream::Config) -> String {
+    let (bytes, is_queue) = (
+        stream.max_bytes,
+        stream.retention == stream::RetentionPolicy::WorkQueue,
+    );
+    match is_queue && bytes > 0 {
+        true => format!(" (NATS reserves FARM_QUEUE_MAX_BYTES for it: {bytes} bytes)"),
+        false => String::new(),
+    }
+}
+
 /// Whether what was denied is a change to the farm's parts: without it a farm that exists works.
 pub(crate) fn is_change(denial: &Denial) -> bool {
     let subject = denial.subject.as_str();
@@ -212,7 +224,8 @@ impl<'a> Setup<'a> {
                 // Another replica was quicker, with settings of its own.
                 Change::Made(Err(error)) if is_taken(&error) => {}
                 Change::Made(Err(error)) => {
-                    return Err(self.broker_error(format!("create stream {name}"), &error));
+                    let action = format!("create stream {name}{}", reserved(&wanted.config));
+                    return Err(self.broker_error(action, &error));
                 }
                 Change::Denied(denial) => self.wait_for(&format!("stream {name}"), &denial).await?,
             }
