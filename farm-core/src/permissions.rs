@@ -55,7 +55,7 @@ impl Permissions {
     /// let topology = Topology::new(FarmName::new("thumbnails")?);
     /// let worker = Permissions::of(&topology, "worker".parse().unwrap());
     /// assert!(worker.publish.contains("farm.thumbnails.result.*.*"));
-    /// assert!(!worker.publish.contains("farm.thumbnails.task.*"));
+    /// assert!(!worker.publish.contains("farm.thumbnails.control.slots"));
     /// # Ok::<(), farm_core::InvalidName>(())
     /// ```
     pub fn of(topology: &Topology, roles: Roles) -> Self {
