@@ -15,6 +15,9 @@ const NATS_URL: &str = "FARM_NATS_URL";
 /// Where a function looks for NATS if nobody tells it.
 const DEFAULT_NATS: &str = "127.0.0.1:4222";
 
+/// The exit code of `docker run` when it is Docker that failed.
+const DOCKER_FAILED: i32 = 125;
+
 /// Starts it with a bad value, and without the address of NATS.
 pub async fn check(
     launcher: &Launcher,
@@ -66,6 +69,13 @@ async fn refuses(
             "with {what} it still runs after {seconds} s"
         )));
     };
+    if let (Program::Image { image, .. }, Some(DOCKER_FAILED)) = (&launcher.program, status.code())
+    {
+        let lines = running.lines.all();
+        let said = lines.first().map(String::as_str).unwrap_or_default();
+        let message = format!("docker cannot run the image {}: {said}", image.name);
+        return Err(Failure::Failed(message));
+    }
     if status.success() {
         return Ok(fault(format!("with {what} it ends as if all were well")));
     }
