@@ -39,15 +39,15 @@ impl Job {
         let mut first = launcher.launch(&settings).await?;
         let interrupted = self.interrupt(&mut first, launcher.grace).await;
         drop(first);
-        let (job, before) = match interrupted {
+        let (accepted, before) = match interrupted {
             Ok(interrupted) => interrupted,
             Err(fault) => return Ok(Err(fault)),
         };
         let mut second = launcher.launch(&settings).await?;
-        let judgement = match self.account(&mut second, &job).await {
-            Ok(account) if before < self.tasks => Ok(format!(
-                "{account}; the stop came after {before} of {}",
-                self.tasks
+        let tasks = accepted.accepted;
+        let judgement = match self.account(&mut second, &accepted).await {
+            Ok(account) if before < tasks => Ok(format!(
+                "{account}; the stop came after {before} of {tasks}"
             )),
             Ok(account) => Ok(format!(
                 "{account}; but all had ended before the stop: give longer tasks, or more"
@@ -62,7 +62,7 @@ impl Job {
         &self,
         running: &mut Running,
         grace: Duration,
-    ) -> Result<(String, u64), Fault> {
+    ) -> Result<(Accepted, u64), Fault> {
         ready(running).await?;
         let body = format!("{}\n", self.task).repeat(usize::try_from(self.tasks).unwrap_or(0));
         let submit = running
@@ -95,39 +95,38 @@ impl Job {
             }
             tokio::time::sleep(POLL).await;
         };
-        drain(running, grace).await.map(|_| (job, ended))
+        drain(running, grace).await.map(|_| (accepted, ended))
     }
 
     /// Waits for the end of the job on another replica, and counts.
-    async fn account(&self, running: &mut Running, job: &str) -> Result<String, Fault> {
+    async fn account(&self, running: &mut Running, accepted: &Accepted) -> Result<String, Fault> {
         ready(running).await?;
+        let (job, tasks) = (accepted.job.to_string(), accepted.accepted);
         let started = Instant::now();
         let status = loop {
-            let status = account_of(running, job).await?;
+            let status = account_of(running, &job).await?;
             if status.ended_seconds.is_some() {
                 break status;
             }
             if started.elapsed() > self.limit {
                 let ended = status.done + status.failed;
+                let limit = format_duration(self.limit);
                 return Err(failed(&format!(
-                    "{ended} of {} tasks have an outcome {} after the restart",
-                    self.tasks,
-                    format_duration(self.limit)
+                    "{ended} of {tasks} tasks have an outcome {limit} after the restart"
                 )));
             }
             tokio::time::sleep(POLL).await;
         };
-        let read = running.http.read(&format!("/jobs/{job}/results")).await;
-        let (_, body) = read.map_err(|cause| failed(&cause))?;
-        let outcomes = outcomes(&body)?;
+        let reading = tokio::time::timeout(self.limit, outcomes(running, &job));
+        let outcomes = reading
+            .await
+            .map_err(|_| failed("the results of the ended job do not end"))??;
         let different: BTreeSet<_> = outcomes.iter().collect();
-        let tasks = usize::try_from(self.tasks).unwrap_or(usize::MAX);
-        if outcomes.len() != tasks || different.len() != tasks {
+        let counts = [outcomes.len(), different.len()].map(|count| count as u64);
+        if counts != [tasks, tasks] {
+            let [outcomes, different] = counts;
             return Err(failed(&format!(
-                "{} tasks, but {} outcomes of {} tasks",
-                self.tasks,
-                outcomes.len(),
-                different.len()
+                "{tasks} tasks, but {outcomes} outcomes, of {different} tasks"
             )));
         }
         Ok(format!(
@@ -173,14 +172,21 @@ async fn account_of(running: &mut Running, job: &str) -> Result<JobStatus, Fault
     }
 }
 
-/// The tasks of all outcomes.
-fn outcomes(body: &[u8]) -> Result<Vec<String>, Fault> {
-    let lines = body.split(|byte| *byte == b'\n');
-    lines
-        .filter(|line| !line.is_empty())
-        .map(|line| match serde_json::from_slice::<TaskOutcome>(line) {
-            Ok(outcome) => Ok(outcome.task),
-            Err(error) => Err(failed(&format!("a line of the results: {error}"))),
-        })
-        .collect()
+/// The tasks of all outcomes, however large these are.
+async fn outcomes(running: &Running, job: &str) -> Result<Vec<String>, Fault> {
+    let asked = running.http.get(&format!("/jobs/{job}/results")).send();
+    let mut answer = asked.await.map_err(|e| failed(&root_cause(&e)))?;
+    let (mut tasks, mut rest) = (Vec::new(), Vec::new());
+    while let Some(chunk) = answer.chunk().await.map_err(|e| failed(&root_cause(&e)))? {
+        for part in chunk.split_inclusive(|byte| *byte == b'\n') {
+            rest.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                let outcome: TaskOutcome = serde_json::from_slice(&rest)
+                    .map_err(|error| failed(&format!("a line of the results: {error}")))?;
+                tasks.push(outcome.task);
+                rest.clear();
+            }
+        }
+    }
+    Ok(tasks)
 }

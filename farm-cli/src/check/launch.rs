@@ -19,6 +19,9 @@ use crate::failure::Failure;
 /// How long the last words of a process that has ended are waited for.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
 
+/// The exit code of `docker run` when it is Docker that failed.
+const DOCKER_FAILED: i32 = 125;
+
 /// What is started.
 #[derive(Debug, Clone)]
 pub enum Program {
@@ -107,6 +110,26 @@ impl Launcher {
             readers,
             _folder: folder,
         })
+    }
+
+    /// A container that Docker refused says nothing about its image.
+    ///
+    /// # Errors
+    /// It did.
+    pub async fn is_docker_to_blame(&self, running: &mut Running) -> Result<(), Failure> {
+        let Program::Image { image, .. } = &self.program else {
+            return Ok(());
+        };
+        let ended = running.ends(Duration::from_millis(1)).await;
+        if ended.and_then(|status| status.code()) != Some(DOCKER_FAILED) {
+            return Ok(());
+        }
+        let lines = running.lines.all();
+        let said = lines.first().map(String::as_str).unwrap_or_default();
+        Err(Failure::Failed(format!(
+            "docker cannot run the image {}: {said}",
+            image.name
+        )))
     }
 
     fn environment(

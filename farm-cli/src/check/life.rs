@@ -20,47 +20,59 @@ const POLL: Duration = Duration::from_millis(50);
 /// What a function may take on top of its grace period to end.
 const EXTRA: Duration = Duration::from_secs(2);
 
+/// Whether an image runs with a read-only root; if not, the other checks are made without one.
+pub async fn root(
+    launcher: &mut Launcher,
+    nats_url: &str,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let Program::Image { image, .. } = &launcher.program else {
+        report.skip(name::ROOT, "only an image has a root filesystem of its own");
+        return Ok(());
+    };
+    let image = image.clone();
+    let started = Instant::now();
+    let Err(why) = tried(launcher, nats_url).await? else {
+        let why = "it runs with only /tmp to write to".to_owned();
+        report.record(name::ROOT, started, Ok(why));
+        return Ok(());
+    };
+    launcher.program = Program::Image {
+        image,
+        read_only: false,
+    };
+    match tried(launcher, nats_url).await? {
+        Ok(()) => {
+            let why = format!("it runs with a writable root only: {why}");
+            let fault = Fault::new(why, "write nowhere but under /tmp");
+            report.record(name::ROOT, started, Err(fault));
+        }
+        Err(_) => report.skip(name::ROOT, "it does not start either way"),
+    }
+    Ok(())
+}
+
+async fn tried(launcher: &Launcher, nats_url: &str) -> Result<Result<(), String>, Failure> {
+    let mut running = launcher
+        .launch(&[("FARM_NATS_URL", Some(nats_url))])
+        .await?;
+    let opened = opens(&mut running).await;
+    if opened.is_err() {
+        launcher.is_docker_to_blame(&mut running).await?;
+    }
+    Ok(opened)
+}
+
 /// Starts it where NATS is not yet; `None`, and the rest of the report, if its port never opens.
 pub async fn begin(
-    launcher: &mut Launcher,
+    launcher: &Launcher,
     nats_url: &str,
     report: &mut Report,
 ) -> Result<Option<Running>, Failure> {
     let started = Instant::now();
     let settings = [("FARM_NATS_URL", Some(nats_url))];
     let mut running = launcher.launch(&settings).await?;
-    let mut opened = opens(&mut running).await;
-    match &mut launcher.program {
-        Program::Executable(_) => {
-            report.skip(name::ROOT, "only an image has a root filesystem of its own");
-        }
-        Program::Image { read_only, .. } => {
-            let tried = opened.clone();
-            if opened.is_err() {
-                // With a writable root the rest can be checked all the same.
-                *read_only = false;
-                drop(running);
-                running = launcher.launch(&settings).await?;
-                opened = opens(&mut running).await;
-            }
-            match (tried, &opened) {
-                (Err(why), Ok(())) => report.record(
-                    name::ROOT,
-                    started,
-                    Err(Fault::new(
-                        format!("it runs with a writable root only: {why}"),
-                        "write nowhere but under /tmp",
-                    )),
-                ),
-                (Ok(()), _) => {
-                    let why = "it runs with only /tmp to write to".to_owned();
-                    report.record(name::ROOT, started, Ok(why));
-                }
-                (Err(_), Err(_)) => report.skip(name::ROOT, "it does not start either way"),
-            }
-        }
-    }
-    let Err(why) = opened else {
+    let Err(why) = opens(&mut running).await else {
         return Ok(Some(running));
     };
     let next = "serve HTTP on FARM_HTTP_PORT at once, before NATS is looked for";

@@ -33,10 +33,10 @@ use life::Life;
 
 /// The names of the checks, in the order of the report.
 pub mod name {
+    pub const ROOT: &str = "read-only root";
+    pub const USER: &str = "non-root user";
     pub const BAD_VALUE: &str = "bad value";
     pub const NATS_URL: &str = "no NATS URL";
-    pub const USER: &str = "non-root user";
-    pub const ROOT: &str = "read-only root";
     pub const HEALTH: &str = "health";
     pub const READINESS: &str = "readiness";
     pub const STATUS: &str = "farm status";
@@ -64,8 +64,9 @@ pub async fn local(
     job: Option<&Job>,
 ) -> Result<Report, Failure> {
     let mut report = Report::default();
+    life::root(&mut launcher, &nats.url(), &mut report).await?;
     start::check(&launcher, &nats.url(), &mut report).await?;
-    let running = match life::begin(&mut launcher, &nats.url(), &mut report).await? {
+    let running = match life::begin(&launcher, &nats.url(), &mut report).await? {
         Some(running) => running,
         None => {
             log_lines(&launcher, &mut report);

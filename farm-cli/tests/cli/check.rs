@@ -13,10 +13,10 @@ use tokio::process::Command;
 use crate::program::{Run, end_of, farm, finish, until};
 
 const CHECKS: [&str; 11] = [
+    "read-only root",
+    "non-root user",
     "bad value",
     "no NATS URL",
-    "non-root user",
-    "read-only root",
     "health",
     "readiness",
     "farm status",
