@@ -287,6 +287,9 @@ fn read_auth(folder: &Path) -> Result<Option<BasicAuth>, Error> {
 }
 
 #[cfg(test)]
+mod contract;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -41,7 +41,14 @@ pub struct Gateway {
 
 /// What a protected farm function wants to see. Never shown.
 #[derive(Clone)]
-struct Token(String);
+pub struct Token(String);
+
+impl Token {
+    /// The token itself, for a request.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,7 +97,11 @@ impl GatewayArgs {
     }
 }
 
-fn read_token(file: &Path) -> Result<Token, Failure> {
+/// Reads the token of a farm function.
+///
+/// # Errors
+/// The file cannot be read, is empty, or is too large to be a token.
+pub fn read_token(file: &Path) -> Result<Token, Failure> {
     match read_secret("token", file)? {
         text if text.is_empty() => Err(Failure::Failed(format!(
             "the token file {} is empty",
@@ -166,7 +177,7 @@ impl Gateway {
 
     /// The token of the farm function, if one was given.
     pub fn token(&self) -> Option<&str> {
-        self.token.as_ref().map(|token| token.0.as_str())
+        self.token.as_ref().map(Token::reveal)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The `farm` command: run, feed and watch task farms.
 
+mod check;
 mod client;
 mod commands;
 mod failure;
@@ -60,6 +61,8 @@ enum Command {
     Permissions(commands::permissions::Args),
     /// Run the autoscaler: what the farm-autoscaler image runs
     Autoscaler(commands::autoscaler::Args),
+    /// Check that an image, a crate or a running function keeps its contract with the platform
+    Check(commands::check::Args),
     /// Run cargo on a function's crate, with the SDK of a rust-farm checkout
     Cargo(commands::cargo::Args),
 }
@@ -101,6 +104,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::BenchPart(args) => commands::bench::play(args).await,
         Command::Permissions(args) => commands::permissions::run(&args),
         Command::Autoscaler(args) => commands::autoscaler::run(args).await,
+        Command::Check(args) => commands::check::run(args).await,
         Command::Cargo(args) => commands::cargo::run(args).await,
     }
 }

@@ -63,6 +63,46 @@ pub enum BuildError {
     },
 }
 
+/// How the crate of one function is built where it lies, by [`CrateBuild::run`].
+#[derive(Debug)]
+pub struct CrateBuild<'a> {
+    /// The crate.
+    pub folder: &'a Path,
+    /// The `farm-sdk` crate that takes the place of the published one.
+    pub sdk: Option<PathBuf>,
+    /// Where Cargo keeps what it compiled, instead of the `target` of the SDK's checkout for a
+    /// crate inside it, or of the crate.
+    pub target_folder: Option<PathBuf>,
+    /// Whether Cargo's progress goes straight to the standard error of this process.
+    pub show_progress: bool,
+}
+
+impl CrateBuild<'_> {
+    /// Builds in release, as a platform does, and copies the executable to `executable`.
+    ///
+    /// # Errors
+    /// There is no crate, it does not compile, or it has not exactly one executable.
+    pub async fn run(self, spawner: &Spawner, executable: &Path) -> Result<(), BuildError> {
+        let name = self.folder.file_name().unwrap_or(self.folder.as_os_str());
+        let name = name.to_string_lossy().into_owned();
+        let checkout = self.sdk.as_deref().and_then(Path::parent);
+        let target_folder = self.target_folder.unwrap_or_else(|| match checkout {
+            Some(checkout) if self.folder.starts_with(checkout) => checkout.join("target"),
+            _ => self.folder.join("target"),
+        });
+        if !self.folder.join("Cargo.toml").is_file() {
+            return Err(BuildError::NoCrate { function: name });
+        }
+        let builder = Builder {
+            spawner: spawner.clone(),
+            sdk: self.sdk,
+            target_folder,
+            show_progress: self.show_progress,
+        };
+        builder.compile_to(&name, self.folder, executable).await
+    }
+}
+
 /// How crates are built.
 #[derive(Debug)]
 pub(crate) struct Builder {
@@ -104,19 +144,35 @@ impl Builder {
         }
         self.seed_lock_file(context)
             .map_err(|error| io_error(&context.handler, error))?;
+        self.compile_to(function, &context.handler, &executable)
+            .await?;
+        Ok(Built {
+            executable,
+            took: started.elapsed(),
+        })
+    }
+
+    async fn compile_to(
+        &self,
+        function: &str,
+        handler: &Path,
+        executable: &Path,
+    ) -> Result<(), BuildError> {
+        let io_error = |path: &Path, source| BuildError::Io {
+            function: function.to_owned(),
+            path: path.to_owned(),
+            source,
+        };
         // Two crates of one name share a file in the target folder: no other platform may build
         // between this build and the copy.
         let lock = self
             .lock_target()
             .await
             .map_err(|error| io_error(&self.target_folder, error))?;
-        let built = self.compile(function, context).await?;
-        fs::copy(&built, &executable).map_err(|error| io_error(&built, error))?;
+        let built = self.compile(function, handler).await?;
+        fs::copy(&built, executable).map_err(|error| io_error(&built, error))?;
         drop(lock);
-        Ok(Built {
-            executable,
-            took: started.elapsed(),
-        })
+        Ok(())
     }
 
     /// Starts from the versions the SDK was compiled with, so that they are not compiled again.
@@ -165,7 +221,7 @@ impl Builder {
         arguments
     }
 
-    async fn compile(&self, function: &str, context: &BuildContext) -> Result<PathBuf, BuildError> {
+    async fn compile(&self, function: &str, handler: &Path) -> Result<PathBuf, BuildError> {
         let cargo = on_path("cargo")
             .into_iter()
             .next()
@@ -178,7 +234,7 @@ impl Builder {
         let mut command = self.spawner.command(&cargo);
         command
             .args(self.arguments())
-            .current_dir(&context.handler)
+            .current_dir(handler)
             // As the workspace of the SDK has it: another profile would compile everything again.
             .env("CARGO_PROFILE_RELEASE_STRIP", "true")
             .stdout(Stdio::piped())

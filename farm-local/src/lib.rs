@@ -42,11 +42,13 @@ mod template;
 #[cfg(test)]
 mod fuzz;
 
-pub use build::BuildError;
+pub use build::{BuildError, CrateBuild};
 pub use context::{BuildContext, ContextError};
 pub use event::Event;
-pub use nats::{NatsError, NatsOptions, find_nats_server};
+pub use nats::{NatsError, NatsOptions, NatsServer, find_nats_server};
 pub use platform::{Options, Platform, PlatformError};
+pub use port::free as free_ports;
+pub use process::{Process, Spawner, ending};
 pub use program::{Program, ReadyMade};
 pub use stack::{Disagreement, Problem, Stack, StackError, StackFunction};
 pub use substitution::{SubstitutionError, substitute};

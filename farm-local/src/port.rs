@@ -10,8 +10,11 @@ pub(crate) fn prefer(preferred: u16) -> io::Result<u16> {
         .and_then(|listener| port_of(&listener))
 }
 
-/// Free ports, all different.
-pub(crate) fn free<const N: usize>() -> io::Result<[u16; N]> {
+/// Free ports on the loopback interface, all different.
+///
+/// # Errors
+/// The system has none left.
+pub fn free<const N: usize>() -> io::Result<[u16; N]> {
     let mut ports = [0; N];
     // All are held before any is given back, so that none is handed out twice.
     let held: io::Result<Vec<_>> = (0..N).map(|_| listen(0)).collect();

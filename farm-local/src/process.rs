@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 /// Starts child processes from one thread that lives as long as the platform: the system ties
 /// a child to the thread that started it, not to the process.
 #[derive(Debug, Clone)]
-pub(crate) struct Spawner {
+pub struct Spawner {
     requests: mpsc::Sender<Request>,
     setpriv: Option<PathBuf>,
 }
@@ -34,7 +34,10 @@ struct Request {
 
 impl Spawner {
     /// Starts the thread; to be called inside the runtime that will wait for the children.
-    pub(crate) fn start() -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start() -> io::Result<Self> {
         let (requests, inbox) = mpsc::channel::<Request>();
         let runtime = Handle::current();
         std::thread::Builder::new()
@@ -52,7 +55,7 @@ impl Spawner {
     }
 
     /// A command that will run `program` without standard input.
-    pub(crate) fn command(&self, program: &Path) -> Command {
+    pub fn command(&self, program: &Path) -> Command {
         let mut command = match &self.setpriv {
             Some(setpriv) => {
                 let mut command = Command::new(setpriv);
@@ -69,7 +72,10 @@ impl Spawner {
     }
 
     /// Runs a command that [`Spawner::command`] made.
-    pub(crate) async fn spawn(&self, command: Command) -> io::Result<Process> {
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub async fn spawn(&self, command: Command) -> io::Result<Process> {
         let (reply, spawned) = oneshot::channel();
         let ended = || io::Error::other("the thread that starts processes has ended");
         self.requests
@@ -83,18 +89,22 @@ impl Spawner {
 
 /// A running child. Dropping it kills its whole group.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     group: Option<Pid>,
 }
 
 impl Process {
-    pub(crate) fn take_output(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
+    /// Its standard output and standard error, if they are pipes that nobody has taken.
+    pub fn take_output(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
         (self.child.stdout.take(), self.child.stderr.take())
     }
 
     /// Waits until the child ends, then kills what it left behind in its group.
-    pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
+    ///
+    /// # Errors
+    /// The system does not tell how it ended.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await?;
         self.kill();
         self.group = None;
@@ -102,14 +112,14 @@ impl Process {
     }
 
     /// Asks the child alone to end, as a container's first process is asked.
-    fn terminate(&self) {
+    pub fn terminate(&self) {
         if let Some(child) = self.group {
             let _ = kill_process(child, Signal::TERM);
         }
     }
 
     /// Kills the child and everything in its group.
-    pub(crate) fn kill(&self) {
+    pub fn kill(&self) {
         if let Some(group) = self.group {
             let _ = kill_process_group(group, Signal::KILL);
         }
@@ -151,7 +161,7 @@ pub(crate) fn is_executable(file: &Path) -> bool {
 }
 
 /// How a process ended, for people: "exited with status 1", "was ended by signal 9".
-pub(crate) fn ending(status: ExitStatus) -> String {
+pub fn ending(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),

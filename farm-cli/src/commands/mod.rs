@@ -4,6 +4,7 @@ pub mod autoscaler;
 pub mod bench;
 pub mod cancel;
 pub mod cargo;
+pub mod check;
 pub mod dead;
 pub mod evaluate;
 pub mod load;

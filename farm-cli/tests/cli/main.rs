@@ -4,6 +4,7 @@
 mod autoscaler;
 mod bench;
 mod cargo;
+mod check;
 mod dead;
 mod load;
 mod program;

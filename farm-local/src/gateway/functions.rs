@@ -21,9 +21,19 @@ fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refused> {
         .map_err(|error| Refused::Invalid(format!("the body is no such request: {error}")))
 }
 
+/// A request without a name is a bad one, not one for an unknown function.
+fn named<'a>(field: &str, name: &'a str) -> Result<&'a str, Refused> {
+    match plain(name) {
+        "" => Err(Refused::Invalid(format!(
+            "{field} is missing: name the function"
+        ))),
+        name => Ok(name),
+    }
+}
+
 fn read_deployment(body: &Bytes) -> Result<FunctionDeployment, Refused> {
     let mut deployment: FunctionDeployment = read(body)?;
-    deployment.service = plain(&deployment.service).to_owned();
+    deployment.service = named("service", &deployment.service)?.to_owned();
     if !matches!(deployment.namespace.as_str(), "" | NAMESPACE) {
         return Err(Refused::Invalid(format!(
             "the only namespace is {NAMESPACE}"
@@ -57,7 +67,8 @@ pub(super) async fn remove(
     body: Bytes,
 ) -> Result<StatusCode, Refused> {
     let request: DeleteFunction = read(&body)?;
-    gateway.provider.remove(plain(&request.function_name))?;
+    let name = named("functionName", &request.function_name)?;
+    gateway.provider.remove(name)?;
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -3,6 +3,7 @@
 mod address;
 mod error;
 mod executable;
+mod server;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use error::NatsError;
+pub use server::NatsServer;
 
 use crate::backoff::Backoff;
 use crate::event::{Event, Reporter};

@@ -3,6 +3,7 @@
 
 mod ce;
 mod context;
+mod contract;
 mod deploy;
 mod faas_cli;
 mod gateway;
