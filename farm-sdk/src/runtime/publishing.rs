@@ -1,17 +1,20 @@
 //! Publishes to streams with many messages on their way at once.
 //!
 //! The client's own way costs an inbox, a channel and a future for every message. Here all answers
-//! come to one inbox, `<inbox>.<place>`, and the place says which message each is to. Places are few,
-//! and the last that was freed is taken first: the server remembers who listens to a subject, but only
-//! for some hundreds of subjects.
+//! come to one inbox, `<inbox>.<place>`, and the place says which message each is to. One server answers
+//! a message once, so a place that was answered is taken again: the server remembers who listens to a
+//! subject, but only for some hundreds of subjects. In a cluster a message may be answered twice, by a
+//! leader and by one that was frozen and does not know yet that it is none; so each has a place of its own.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_nats::client::PublishErrorKind;
 use async_nats::header::HeaderMap;
 use async_nats::jetstream;
-use async_nats::{Client, Message, StatusCode, Subject, Subscriber};
+use async_nats::{Client, Message, Statistics, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -35,37 +38,37 @@ pub(crate) struct Publishing {
     answers: Subscriber,
     last_ticket: u64,
     places: Places,
+    /// Whether the server is one of a cluster, and of which connection that was found out.
+    clustered: bool,
+    connection: u64,
+    statistics: Arc<Statistics>,
 }
 
 /// Whose answer comes where. A place is free only once its answer came, so that no late one is taken
 /// for that of another message; the places of lost answers stay taken.
 #[derive(Default)]
 struct Places {
-    /// By place; 0 if it is free.
-    tickets: Vec<u64>,
-    free: Vec<usize>,
+    tickets: HashMap<u64, u64>,
+    free: Vec<u64>,
+    last: u64,
 }
 
 impl Places {
-    fn take(&mut self, ticket: u64) -> usize {
-        match self.free.pop() {
-            Some(place) => {
-                self.tickets[place] = ticket;
-                place
-            }
-            None => {
-                self.tickets.push(ticket);
-                self.tickets.len() - 1
-            }
-        }
+    fn take(&mut self, ticket: u64) -> u64 {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.last += 1;
+            self.last
+        });
+        self.tickets.insert(place, ticket);
+        place
     }
 
-    fn free(&mut self, place: usize) -> Option<u64> {
-        let ticket = std::mem::take(self.tickets.get_mut(place)?);
-        if ticket == 0 {
-            return None;
+    /// Whose answer came. Another message may have the place if `again`.
+    fn answered(&mut self, place: u64, again: bool) -> Option<u64> {
+        let ticket = self.tickets.remove(&place)?;
+        if again {
+            self.free.push(place);
         }
-        self.free.push(place);
         Some(ticket)
     }
 }
@@ -88,6 +91,9 @@ impl Publishing {
             inbox,
             last_ticket: 0,
             places: Places::default(),
+            clustered: true,
+            connection: 0,
+            statistics: client.statistics(),
         })
     }
 
@@ -109,6 +115,7 @@ impl Publishing {
         headers: HeaderMap,
         payload: Bytes,
     ) -> Result<(), Refusal> {
+        self.note_connection();
         let place = self.places.take(ticket);
         let mut reply = String::with_capacity(self.inbox.len() + 20);
         // Writing to a string cannot fail.
@@ -117,7 +124,7 @@ impl Publishing {
         let publish = &self.client;
         let sent = publish.publish_with_reply_and_headers(subject, reply, headers, payload);
         sent.await.map_err(|error| {
-            self.places.free(place);
+            self.places.answered(place, true);
             match error.kind() {
                 PublishErrorKind::MaxPayloadExceeded => Refusal::TooLarge(chain(&error)),
                 _ => Refusal::Passing(chain(&error)),
@@ -132,9 +139,25 @@ impl Publishing {
             let answer = self.answers.next().await?;
             let place = answer.subject.get(self.inbox.len()..);
             let place = place.and_then(|place| place.parse().ok());
-            if let Some(ticket) = place.and_then(|place| self.places.free(place)) {
+            let ticket = place.and_then(|place| self.places.answered(place, !self.clustered));
+            if let Some(ticket) = ticket {
                 return Some((ticket, read(&answer)));
             }
+        }
+    }
+
+    /// Another connection may be to another server.
+    fn note_connection(&mut self) {
+        let connection = self.statistics.connects.load(Ordering::Relaxed);
+        if connection == self.connection {
+            return;
+        }
+        let server = self.client.server_info();
+        self.connection = connection;
+        // A server without JetStream of its own passes messages on to others.
+        self.clustered = server.cluster.is_some() || !server.jetstream;
+        if self.clustered {
+            self.places.free.clear();
         }
     }
 }
@@ -185,7 +208,7 @@ mod tests {
     use async_nats::HeaderName;
     use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
     use async_nats::jetstream::stream::{Config, DiscardPolicy};
-    use farm_tests::{NatsServer, within};
+    use farm_tests::{NatsCluster, NatsServer, within};
     use std::time::Duration;
 
     const SOON: Duration = Duration::from_secs(20);
@@ -233,22 +256,55 @@ mod tests {
         }
         let again = send(&mut publishing, (NATS_MESSAGE_ID, "7"), 1).await;
         assert_eq!(answer(&mut publishing).await, (again, Ok(())));
-        assert_eq!(
-            publishing.places.tickets.len(),
-            500,
-            "places are used again"
-        );
+        assert_eq!(publishing.places.last, 500, "places are used again");
     }
 
     #[test]
     fn a_place_is_free_once_its_answer_came_and_not_before() {
         let mut places = Places::default();
-        assert_eq!((places.take(1), places.take(2)), (0, 1));
-        assert_eq!(places.free(0), Some(1));
-        assert_eq!(places.free(0), None, "a second answer is nobody's");
-        assert_eq!(places.free(7), None);
-        assert_eq!((places.take(3), places.take(4)), (0, 2));
-        assert_eq!(places.free(1), Some(2));
+        assert_eq!((places.take(1), places.take(2)), (1, 2));
+        assert_eq!(places.answered(1, true), Some(1));
+        assert_eq!(
+            places.answered(1, true),
+            None,
+            "a second answer is nobody's"
+        );
+        assert_eq!(places.answered(7, true), None);
+        assert_eq!((places.take(3), places.take(4)), (1, 3));
+        assert_eq!(places.answered(2, true), Some(2));
+    }
+
+    #[test]
+    fn a_place_that_may_be_answered_twice_is_nobodys_afterwards() {
+        let mut places = Places::default();
+        let place = places.take(1);
+        assert_eq!(places.answered(place, false), Some(1));
+        assert_ne!(places.take(2), place);
+        assert_eq!(places.answered(place, false), None);
+    }
+
+    #[tokio::test]
+    async fn in_a_cluster_a_second_answer_is_not_taken_for_that_of_the_next_message() {
+        let cluster = NatsCluster::start(3, 1 << 30).await;
+        cluster.ready().await;
+        let port = cluster.ports()[0];
+        let client = async_nats::connect(format!("127.0.0.1:{port}")).await;
+        let client = client.unwrap();
+        let mut config = tasks();
+        config.num_replicas = 3;
+        let jetstream = jetstream::new(client.clone());
+        jetstream.create_stream(config).await.unwrap();
+        let mut publishing = Publishing::open(&client).await.unwrap();
+        let first = send(&mut publishing, (NATS_MESSAGE_ID, "1"), 1).await;
+        assert_eq!(answer(&mut publishing).await, (first, Ok(())));
+        let second_answer = format!("{}1", publishing.inbox);
+        let stored = r#"{"stream":"tasks","seq":1}"#;
+        let refused = (NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "77");
+        client.publish(second_answer, stored.into()).await.unwrap();
+        let second = send(&mut publishing, refused, 1).await;
+        let (ticket, stored) = answer(&mut publishing).await;
+        assert_eq!(ticket, second);
+        assert!(stored.is_err(), "{stored:?}");
     }
 
     #[tokio::test]
