@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::GetStreamErrorKind;
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -275,11 +277,20 @@ impl Nemesis {
             }
             last(fault).await;
         }
-        while self.jetstream.delete_stream(FILLER).await.is_err() {
+        // It may be gone though the answer that said so was lost.
+        while self.jetstream.delete_stream(FILLER).await.is_err() && !self.is_gone(FILLER).await {
             sleep(Duration::from_millis(200)).await;
         }
         servers.ready().await;
         format!("store ({note})")
+    }
+
+    async fn is_gone(&self, stream: &str) -> bool {
+        let found = self.jetstream.get_stream(stream).await;
+        found.is_err_and(|error| {
+            matches!(error.kind(), GetStreamErrorKind::JetStream(error)
+                if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+        })
     }
 
     /// Publishes until the store is full; says whether it came to that.
