@@ -185,7 +185,7 @@ async fn every_answer_is_the_one_of_openfaas() {
         case(("POST", "/function/work"), 200, Any).with(&[("x-call-id", ""), ("x-start-time", "")]),
         case(("POST", "/function/work.openfaas-fn"), 200, Any),
         case(
-            ("GET", "/function/work/head/x?q=1"),
+            ("GET", "/function/work.openfaas-fn/head/x?q=1"),
             200,
             Says("/head/x?q=1"),
         ),

@@ -6,6 +6,7 @@ mod packing;
 mod publish;
 mod read;
 mod room;
+mod sent;
 mod weighed;
 
 use std::sync::Arc;

@@ -2,14 +2,12 @@
 //! once, each acknowledged before its tasks count.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::{HeaderMap, HeaderName, Subject};
+use async_nats::Subject;
 use axum::http::StatusCode;
 use bytes::Bytes;
-use farm_core::chunk::{ChunkId, ChunkRange, read_tasks};
+use farm_core::chunk::read_tasks;
 use farm_core::job::ChunkPlan;
 use farm_core::{Codec, JobId, TaskId, TaskKey, envelope};
 use futures_util::FutureExt;
@@ -18,8 +16,8 @@ use tokio::time::Instant;
 
 use super::hand::{self, Hand};
 use super::packing::{Next, Packing};
+use super::sent::{ANSWER, Answer, Sent};
 use super::{Request, Tasks};
-use crate::codec;
 use crate::granularity::{Granularity, MOST_BYTES};
 use crate::http::Face;
 use crate::http::refusal::Refusal;
@@ -32,8 +30,6 @@ const WINDOW: usize = 1024;
 const WINDOW_BYTES: usize = 16 << 20;
 /// How long a full queue or an absent server may hold up a submit that has begun.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long an acknowledgement may take before the message is sent again.
-const ANSWER: Duration = Duration::from_secs(5);
 /// Messages on their way up to which the next leaves as it is, rather than wait for company: as many as
 /// a steady ten thousand tasks a second keep there.
 const EAGER: usize = 8;
@@ -45,10 +41,6 @@ const TRIAL: Duration = Duration::from_millis(100);
 const ANSWERS_AT_ONCE: usize = 64;
 /// Room for headers in what the server takes as a message.
 const HEADERS_BYTES: usize = 4 << 10;
-
-const CHUNK: HeaderName = HeaderName::from_static(envelope::CHUNK);
-const DEADLINE_SECONDS: HeaderName = HeaderName::from_static(envelope::DEADLINE_SECONDS);
-const TRACEPARENT: HeaderName = HeaderName::from_static(envelope::TRACEPARENT);
 
 pub(crate) struct Publisher<'a> {
     face: &'a Face,
@@ -68,24 +60,6 @@ pub(crate) struct Publisher<'a> {
     trouble: Option<Trouble<'a>>,
     /// How long the rest of the job waits for the service time of its first tasks.
     trial_until: Option<Instant>,
-}
-
-/// A message that was sent, and is kept until all before it are stored, too.
-struct Sent {
-    ticket: u64,
-    first: u64,
-    tasks: u32,
-    body: Bytes,
-    traceparent: Option<String>,
-    when: Instant,
-    answer: Answer,
-}
-
-enum Answer {
-    Unsent,
-    Awaited,
-    Stored,
-    Refused(broker::Refusal),
 }
 
 /// What is known of the oldest message while it is refused.
@@ -483,44 +457,4 @@ pub(super) fn most_bytes(broker: &Broker) -> u64 {
     let most = broker.client.server_info().max_payload;
     let most = most.min(of_stream.unwrap_or(most));
     most.saturating_sub(HEADERS_BYTES).min(MOST_BYTES) as u64
-}
-
-impl Sent {
-    /// When to do something about it, if nothing is heard of it.
-    fn overdue(&self) -> Instant {
-        match self.answer {
-            Answer::Refused(_) => self.when,
-            _ => self.when + ANSWER,
-        }
-    }
-
-    /// Whether it is neither stored nor on its way to be.
-    fn is_absent(&self) -> bool {
-        use broker::Refusal::Full;
-        matches!(self.answer, Answer::Unsent | Answer::Refused(Full(_)))
-    }
-
-    fn headers(&self, job: &JobId, codec: Codec, deadline: Option<&str>) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        codec::note(&mut headers, codec);
-        let mut id = String::with_capacity(job.as_str().len() + 32);
-        // Writing to a string cannot fail.
-        let _ = match ChunkRange::new(self.first, self.tasks) {
-            Ok(range) if self.tasks > 1 => {
-                headers.insert(CHUNK, range.to_string());
-                let job = job.clone();
-                write!(id, "{}", ChunkId { job, range })
-            }
-            // The key of the task is in it, too.
-            _ => write!(id, "{job}.{}", self.first),
-        };
-        headers.insert(NATS_MESSAGE_ID, id);
-        if let Some(deadline) = deadline {
-            headers.insert(DEADLINE_SECONDS, deadline);
-        }
-        if let Some(traceparent) = &self.traceparent {
-            headers.insert(TRACEPARENT, traceparent.as_str());
-        }
-        headers
-    }
 }
